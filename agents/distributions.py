@@ -1,0 +1,110 @@
+"""Action distributions of a policy: sample, log-probability, entropy; masks and multi-part actions.
+
+Randomness is an argument: `sample` takes the generator, so a run owns its random stream and can save it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+
+class Distribution(Protocol):
+    """What a policy returns: one distribution per row of the batch."""
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """Draw one action per row."""
+
+    def mode(self) -> Tensor:
+        """The most likely action per row."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probability of `actions`, shape [rows]."""
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, shape [rows]."""
+
+
+class Categorical:
+    """One choice out of n. logits: [..., n] unnormalised; mask: [..., n] bool, False forbids.
+
+    A row whose mask forbids everything is a bug of the world and raises ValueError when sampled.
+    """
+
+    def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -math.inf)
+        self.mask = mask
+        self.log_probs = logits.log_softmax(-1)
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """[...] int64. Draws by the exponential race: argmax(p_i / e_i) with e_i standard exponential."""
+        if self.mask is not None and not bool(self.mask.any(-1).all()):
+            raise ValueError("an action mask forbids every action of a row")
+        p = self.log_probs.detach().exp()
+        return (p / torch.empty_like(p).exponential_(generator=generator)).argmax(-1)
+
+    def mode(self) -> Tensor:
+        """[...] int64."""
+        return self.log_probs.argmax(-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """actions [...] integer -> [...]."""
+        return self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """[...]; a forbidden action adds nothing."""
+        finite = self.log_probs if self.mask is None else self.log_probs.masked_fill(~self.mask, 0.0)
+        return -(self.log_probs.exp() * finite).sum(-1)
+
+
+class Gaussian:
+    """Independent normals over a vector of real actions. mean, log_std: [..., d]."""
+
+    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
+        self.mean, self.log_std = mean, log_std.expand_as(mean)
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """[..., d] float."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return (self.mean + self.log_std.exp() * noise).detach()
+
+    def mode(self) -> Tensor:
+        """[..., d], the mean."""
+        return self.mean.detach()
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """actions [..., d] -> [...], summed over d."""
+        z = (actions - self.mean) * torch.exp(-self.log_std)
+        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """[...], summed over d."""
+        return (self.log_std + 0.5 * (1 + math.log(2 * math.pi))).sum(-1)
+
+
+class Joint:
+    """Several independent choices taken together: actions [..., parts], one column a part."""
+
+    def __init__(self, parts: Sequence[Categorical]) -> None:
+        self.parts = parts
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """[..., parts] int64."""
+        return torch.stack([part.sample(generator) for part in self.parts], -1)
+
+    def mode(self) -> Tensor:
+        """[..., parts] int64."""
+        return torch.stack([part.mode() for part in self.parts], -1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Sum over parts, [...]."""
+        return torch.stack([part.log_prob(actions[..., i]) for i, part in enumerate(self.parts)]).sum(0)
+
+    def entropy(self) -> Tensor:
+        """Sum over parts, [...]."""
+        return torch.stack([part.entropy() for part in self.parts]).sum(0)

@@ -1,0 +1,205 @@
+"""Policies by name: observation -> (action distribution, value).
+
+`nature` (Mnih et al. 2015) and `impala` (Espeholt et al. 2018, the 15-layer residual torso) for pictures, `mlp`
+for vectors. The torso is shared between policy and value for pictures and apart for vectors, as in the published
+baselines. Initialisation: orthogonal, gain √2 in the torso, 0.01 for the policy head, 1 for the value head, zero
+biases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gymnasium
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from agents.distributions import Categorical, Distribution, Gaussian, Joint
+
+SQRT2 = math.sqrt(2.0)
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def orthogonal(layer: Layer, gain: float = SQRT2) -> Layer:
+    """Give `layer` an orthogonal weight with `gain` (Saxe et al. 2013) and a zero bias; returns it."""
+    nn.init.orthogonal_(layer.weight, gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def pictures(obs: Tensor) -> Tensor:
+    """[B, C, H, W] uint8 -> float32 in [0, 1], channels last: the layout in which CPU convolutions run 1.4x faster."""
+    return obs.to(torch.float32, memory_format=torch.channels_last).mul_(1.0 / 255.0)
+
+
+class ActionHead(nn.Module):
+    """Features [B, d] -> the distribution that fits the action space."""
+
+    def __init__(self, features: int, action_space: gymnasium.Space[Any]) -> None:
+        super().__init__()
+        self.sizes: list[int] | None = None
+        if isinstance(action_space, spaces.Discrete):
+            outputs = int(action_space.n)
+        elif isinstance(action_space, spaces.MultiDiscrete):
+            self.sizes = [int(n) for n in action_space.nvec]
+            outputs = sum(self.sizes)
+        elif isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
+            outputs = int(action_space.shape[0])
+            self.log_std = nn.Parameter(torch.zeros(outputs))
+        else:
+            raise ValueError(f"no policy for the action space {action_space}: use Discrete, MultiDiscrete or a flat Box")
+        self.continuous = isinstance(action_space, spaces.Box)
+        self.linear = orthogonal(nn.Linear(features, outputs), 0.01)
+
+    def forward(self, features: Tensor) -> Distribution:
+        """features [B, d]."""
+        out = self.linear(features)
+        if self.continuous:
+            return Gaussian(out, self.log_std)
+        if self.sizes is not None:
+            return Joint([Categorical(part) for part in out.split(self.sizes, -1)])
+        return Categorical(out)
+
+
+class Shared(nn.Module):
+    """One torso for policy and value: `policy(obs) -> (distribution, value [B])`."""
+
+    def __init__(self, torso: nn.Module, features: int, action_space: gymnasium.Space[Any]) -> None:
+        super().__init__()
+        self.torso = torso
+        self.action = ActionHead(features, action_space)
+        self.value = orthogonal(nn.Linear(features, 1), 1.0)
+
+    def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """obs [B, ...]."""
+        features = self.torso(obs)
+        return self.action(features), self.value(features).squeeze(-1)
+
+
+class NatureTorso(nn.Module):
+    """Three convolutions and a dense layer of 512 (Mnih et al. 2015). obs [B, C, H, W] uint8, H, W >= 36."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.conv1 = orthogonal(nn.Conv2d(shape[0], 32, 8, 4))
+        self.conv2 = orthogonal(nn.Conv2d(32, 64, 4, 2))
+        self.conv3 = orthogonal(nn.Conv2d(64, 64, 3, 1))
+        with torch.no_grad():
+            flat = self.convolutions(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1]
+        self.dense = orthogonal(nn.Linear(flat, 512))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def convolutions(self, obs: Tensor) -> Tensor:
+        """[B, C, H, W] uint8 -> [B, features]."""
+        x = F.relu(self.conv1(pictures(obs)))
+        x = F.relu(self.conv2(x))
+        return F.relu(self.conv3(x)).flatten(1)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """-> [B, 512]."""
+        return F.relu(self.dense(self.convolutions(obs)))
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = orthogonal(nn.Conv2d(channels, channels, 3, padding=1))
+        self.conv2 = orthogonal(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape kept."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class ImpalaTorso(nn.Module):
+    """Three stages of convolution, max-pool and two residual blocks, then 256 dense (Espeholt et al. 2018)."""
+
+    def __init__(self, shape: tuple[int, ...], channels: tuple[int, ...] = (16, 32, 32)) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        before = shape[0]
+        for after in channels:
+            stages += [orthogonal(nn.Conv2d(before, after, 3, padding=1)), nn.MaxPool2d(3, 2, 1)]
+            stages += [Residual(after), Residual(after)]
+            before = after
+        self.stages = nn.Sequential(*stages, nn.ReLU(), nn.Flatten())
+        with torch.no_grad():
+            flat = self.stages(pictures(torch.zeros(1, *shape, dtype=torch.uint8))).shape[1]
+        self.dense = orthogonal(nn.Linear(flat, 256))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """-> [B, 256]."""
+        return F.relu(self.dense(self.stages(pictures(obs))))
+
+
+class MLP(nn.Module):
+    """Two towers of two tanh layers, one for the policy and one for the value. obs [B, ...] or [B] discrete."""
+
+    def __init__(
+        self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any], width: int = 64
+    ) -> None:
+        super().__init__()
+        self.classes = int(observation_space.n) if isinstance(observation_space, spaces.Discrete) else None
+        inputs = self.classes or math.prod(observation_space.shape or ())
+
+        def tower() -> nn.Sequential:
+            first, second = orthogonal(nn.Linear(inputs, width)), orthogonal(nn.Linear(width, width))
+            return nn.Sequential(first, nn.Tanh(), second, nn.Tanh())
+
+        self.policy_tower, self.value_tower = tower(), tower()
+        self.action = ActionHead(width, action_space)
+        self.value = orthogonal(nn.Linear(width, 1), 1.0)
+
+    def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """obs [B, ...]."""
+        if self.classes is not None:
+            x = F.one_hot(obs.long(), self.classes).to(torch.float32)
+        else:
+            x = obs.flatten(1).to(torch.float32)
+        return self.action(self.policy_tower(x)), self.value(self.value_tower(x)).squeeze(-1)
+
+
+def _picture_shape(name: str, space: gymnasium.Space[Any]) -> tuple[int, ...]:
+    if not (isinstance(space, spaces.Box) and len(space.shape) == 3 and min(space.shape[1:]) >= 36):
+        raise ValueError(f"network {name!r} wants pictures [C, H, W] of at least 36x36, got {space}; try 'mlp'")
+    return space.shape
+
+
+def _nature(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> nn.Module:
+    return Shared(NatureTorso(_picture_shape("nature", observation_space)), 512, action_space)
+
+
+def _impala(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> nn.Module:
+    return Shared(ImpalaTorso(_picture_shape("impala", observation_space)), 256, action_space)
+
+
+NETWORKS: dict[str, Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], nn.Module]] = {
+    "nature": _nature,
+    "impala": _impala,
+    "mlp": MLP,
+}
+
+
+def make_policy(
+    name: str, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any], seed: int = 0
+) -> nn.Module:
+    """Build network `name` with weights drawn from `seed`, leaving torch's global random state as it was.
+
+    "auto" takes `nature` for pictures and `mlp` otherwise.
+    Raises ValueError for an unknown name or spaces the network can't serve.
+    """
+    if name == "auto":
+        name = "nature" if len(observation_space.shape or ()) == 3 else "mlp"
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; there are {', '.join(sorted(NETWORKS))}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[name](observation_space, action_space)

@@ -1,0 +1,174 @@
+"""Proximal policy optimization (Schulman et al. 2017) with a clipped objective.
+
+Settings, loss, batch, update, in the order of `a2c.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agents.a2c import step
+from agents.backward import Backward
+from agents.returns import gae
+from agents.rollout import Batch, Rollout
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Hyperparameters; the defaults are the published ones for Atari."""
+
+    learning_rate: float = 2.5e-4
+    """Step size of Adam."""
+    gamma: float = 0.99
+    """Discount per decision."""
+    gae_lambda: float = 0.95
+    """GAE's λ: 1 is unbiased and noisy, 0 trusts the value function."""
+    value_coef: float = 0.5
+    """Weight of the squared value error."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 0.5
+    """Global norm the gradient is clipped to; 0 switches clipping off."""
+    clip: float = 0.1
+    """How far the probability ratio may leave 1 before its gradient is cut; 0.1-0.3."""
+    epochs: int = 4
+    """Passes over a rollout; 1-10, more reuses data harder and drifts further from it."""
+    minibatches: int = 4
+    """Parts each pass is split into; must divide the rollout's observations."""
+    normalize_advantage: bool = True
+    """Normalise advantages within each minibatch."""
+    adam_eps: float = 1e-5
+    """Adam's epsilon."""
+
+
+class Parts(NamedTuple):
+    """Loss per observation, [...] each, before weighting; `ratio` is π/π_old."""
+
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    ratio: Tensor
+
+    def total(self, value_coef: float, entropy_coef: float) -> Tensor:
+        """Policy + value_coef · value - entropy_coef · entropy."""
+        return self.policy + value_coef * self.value - entropy_coef * self.entropy
+
+
+def loss(policy: nn.Module, batch: Batch, clip: float) -> Parts:
+    """-min(ρ A, clip(ρ, 1±clip) A), (R - V(s))² and entropy of every observation, ρ = π(a|s)/π_old(a|s).
+
+    Source: Schulman et al. 2017, eq. 7 and 9.
+
+    Args:
+        policy: obs [rows, ...] -> (distribution, value [rows]).
+        batch: fields [T, N, ...] or [rows, ...].
+        clip: half-width of the trust interval.
+
+    Returns:
+        Parts of the batch's leading shape.
+    """
+    shape = batch.advantage.shape
+    flat = batch.flat() if len(shape) == 2 else batch
+    distribution, value = policy(flat.obs)
+    ratio = (distribution.log_prob(flat.actions) - flat.log_prob).exp()
+    clipped = ratio.clamp(1 - clip, 1 + clip)
+    return Parts(
+        policy=-torch.minimum(flat.advantage * ratio, flat.advantage * clipped).view(shape),
+        value=(flat.returns - value).square().view(shape),
+        entropy=distribution.entropy().view(shape),
+        ratio=ratio.view(shape),
+    )
+
+
+def normalized(advantage: Tensor) -> Tensor:
+    """Zero mean, unit (sample) standard deviation over all entries; one entry alone is left as it is."""
+    if advantage.numel() < 2:
+        return advantage
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+
+def batch_of(rollout: Rollout, settings: Settings) -> Batch:
+    """Returns and advantages of a fresh rollout; [T, N] each, advantages as GAE gives them."""
+    advantage = gae(
+        rollout.reward,
+        rollout.value,
+        rollout.last_value,
+        rollout.terminated,
+        rollout.truncated,
+        rollout.bootstrap,
+        settings.gamma,
+        settings.gae_lambda,
+    )
+    return Batch(
+        rollout.obs, rollout.actions, rollout.log_prob, advantage, advantage + rollout.value, rollout.value
+    )
+
+
+def make_optimizer(policy: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Adam."""
+    return torch.optim.Adam(policy.parameters(), lr=settings.learning_rate, eps=settings.adam_eps, foreach=True)
+
+
+def measure(policy: nn.Module, batch: Batch, settings: Settings, *, backward: Backward) -> None:
+    """The gradient of the first epoch, on the fresh rollout, through `backward`; no step is taken.
+
+    Advantages are normalised over the whole rollout, so that every environment's gradient is scaled alike and
+    environments stay independent but for that one common scale.
+    """
+    if settings.normalize_advantage:
+        batch = dataclasses.replace(batch, advantage=normalized(batch.advantage))
+
+    def loss_of(streams: slice) -> Tensor:
+        return loss(policy, batch[:, streams], settings.clip).total(settings.value_coef, settings.entropy_coef)
+
+    backward(loss_of)
+
+
+def update(
+    policy: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    settings: Settings,
+    *,
+    generator: torch.Generator | None = None,
+) -> dict[str, float]:
+    """`epochs` passes in random minibatches. Returns means of loss parts, gradient norm, clip fraction, KL.
+
+    Raises:
+        FloatingPointError: a gradient is not finite; the step that would have used it is not taken.
+    """
+    flat = batch.flat()
+    rows = flat.advantage.shape[0]
+    size = rows // settings.minibatches
+    seen: list[Tensor] = []
+    norms: list[float] = []
+    for _ in range(settings.epochs):
+        order = torch.randperm(rows, generator=generator, device=generator.device if generator else "cpu")
+        for chunk in order.to(flat.advantage.device).split(size):
+            part = flat[chunk]
+            if settings.normalize_advantage:
+                part = dataclasses.replace(part, advantage=normalized(part.advantage))
+            parts = loss(policy, part, settings.clip)
+            optimizer.zero_grad(set_to_none=True)
+            parts.total(settings.value_coef, settings.entropy_coef).mean().backward()  # type: ignore[no-untyped-call]
+            norms.append(step(policy, optimizer, settings.max_grad_norm))
+            with torch.no_grad():
+                log_ratio = parts.ratio.log()
+                seen.append(
+                    torch.stack(
+                        [
+                            parts.policy.mean(),
+                            parts.value.mean(),
+                            parts.entropy.mean(),
+                            ((parts.ratio - 1).abs() > settings.clip).float().mean(),
+                            (parts.ratio - 1 - log_ratio).mean(),
+                        ]
+                    )
+                )
+    means = torch.stack(seen).mean(0).tolist()
+    names = ("policy_loss", "value_loss", "entropy", "clip_fraction", "approx_kl")
+    return {**dict(zip(names, means, strict=True)), "grad_norm": sum(norms) / len(norms)}

@@ -1,0 +1,97 @@
+"""What T decisions of N streams brought, as tensors, time first; storage is allocated once and written in place."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "float64": torch.float32}
+
+
+@dataclasses.dataclass
+class Rollout:
+    """T decisions of N streams. Row t holds what was seen, done and received at time t."""
+
+    obs: Tensor
+    """[T, N, ...]"""
+    actions: Tensor
+    """[T, N] or [T, N, parts]"""
+    log_prob: Tensor
+    """[T, N] of the action under the policy that took it"""
+    value: Tensor
+    """[T, N] V(obs) when it was taken"""
+    reward: Tensor
+    """[T, N]"""
+    terminated: Tensor
+    """[T, N] bool"""
+    truncated: Tensor
+    """[T, N] bool"""
+    bootstrap: Tensor
+    """[T, N] V(final observation) where truncated, 0 elsewhere"""
+    last_value: Tensor
+    """[N] V of the observation after the last decision"""
+
+    @classmethod
+    def empty(
+        cls,
+        steps: int,
+        streams: int,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        device: torch.device,
+    ) -> Rollout:
+        """Storage for [steps, streams]."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(steps, streams, *shape, dtype=dtype, device=device)
+
+        obs_dtype = torch.int64
+        if isinstance(observation_space, spaces.Box):
+            obs_dtype = _DTYPES.get(str(observation_space.dtype), torch.float32)
+        action_dtype = torch.float32 if isinstance(action_space, spaces.Box) else torch.int64
+        return cls(
+            obs=zeros(*(observation_space.shape or ()), dtype=obs_dtype),
+            actions=zeros(*(action_space.shape or ()), dtype=action_dtype),
+            log_prob=zeros(),
+            value=zeros(),
+            reward=zeros(),
+            terminated=zeros(dtype=torch.bool),
+            truncated=zeros(dtype=torch.bool),
+            bootstrap=zeros(),
+            last_value=torch.zeros(streams, device=device),
+        )
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.reward.shape[0]
+
+    @property
+    def streams(self) -> int:
+        """N."""
+        return self.reward.shape[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What a loss needs of a rollout; any leading shape [...], usually [T, N] or [rows]."""
+
+    obs: Tensor
+    actions: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    returns: Tensor
+    value: Tensor
+
+    def __getitem__(self, index: Any) -> Batch:
+        """Index every field's leading dimensions alike."""
+        return Batch(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
+
+    def flat(self) -> Batch:
+        """[T, N, ...] -> [T * N, ...], time-major."""
+        return Batch(*(getattr(self, field.name).flatten(0, 1) for field in dataclasses.fields(self)))

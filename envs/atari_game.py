@@ -1,0 +1,210 @@
+"""One Atari game under a protocol: the rules of an agent's decision in reading order, on one ale-py emulator.
+
+Plain NumPy and no torch: this runs inside worker processes. It is also the slow twin of the batch in tests.
+"""
+
+from __future__ import annotations
+
+import difflib
+import zlib
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from ale_py import Action, ALEInterface, ALEState, LoggerMode, roms
+
+from envs.protocol import Protocol
+
+SIZE = 84
+NOOP, FIRE = 0, 1
+_MAX_STARTS = 100
+
+
+class GameError(ValueError):
+    """A game can't be played; one line."""
+
+
+class Outcome(NamedTuple):
+    """What one decision brought."""
+
+    reward: float
+    """Reward to learn from."""
+    terminated: bool
+    truncated: bool
+    score: float
+    """Unclipped return of the full game that ended in this decision, NaN if none did."""
+    length: float
+    """Decisions in that game, NaN likewise."""
+
+
+def atari_games() -> list[str]:
+    """Names of all games in the installed ale-py wheel that load as single-player games."""
+    return [name for name in sorted(roms.get_all_rom_ids()) if ALEInterface.isSupportedROM(roms.get_rom_path(name))]
+
+
+def check_game(name: str) -> None:
+    """Raise GameError, with the nearest names, unless `name` is a playable game."""
+    games = atari_games()
+    if name not in games:
+        near = difflib.get_close_matches(name, games, n=3, cutoff=0.4)
+        raise GameError(
+            f"there is no Atari game {name!r}"
+            + (f"; did you mean {', '.join(near)}?" if near else "")
+            + " ('rl-gns envs' lists all)"
+        )
+
+
+class AtariGame:
+    """One game. `frame` holds the newest 84x84 grey picture; `final` that of an episode's end.
+
+    All randomness comes from PCG64 seeded with (seed, index), so a game is the same wherever it is played.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        protocol: Protocol,
+        frame: np.ndarray | None = None,
+        final: np.ndarray | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.frame = np.zeros((SIZE, SIZE), np.uint8) if frame is None else frame
+        self.final = np.zeros((SIZE, SIZE), np.uint8) if final is None else final
+        self._rom = roms.get_rom_path(name)
+        ALEInterface.setLoggerMode(LoggerMode.Error)
+        self._ale = ALEInterface()
+        # We draw sticky actions ourselves: the emulator's snapshot leaves out the action it would repeat.
+        self._ale.setFloat("repeat_action_probability", 0.0)
+        self._ale.setInt("random_seed", 0)
+        self._ale.loadROM(self._rom)
+        actions = self._ale.getLegalActionSet() if protocol.full_action_set else self._ale.getMinimalActionSet()
+        self.actions = list(actions)
+        self._noop = self._ale.getLegalActionSet()[NOOP]
+        fire = self._ale.getLegalActionSet()[FIRE]
+        self._start_actions = (fire, self.actions[2]) if protocol.fire_on_reset and fire in self.actions else ()
+        height, width = self._ale.getScreenDims()
+        self._screens = np.zeros((2, height, width), np.uint8)
+        self._rng = np.random.Generator(np.random.PCG64(0))
+        self._lives = self._frames = self._decisions = 0
+        self._score = 0.0
+        self._scored = True
+        self._held = self._noop
+
+    def reset(self, seed: int, index: int) -> None:
+        """Start the stream of environment `index` under `seed`, then take the random decisions of `start_spread`."""
+        self._rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(index,))))
+        self._ale.setInt("random_seed", int(self._rng.integers(2**31)))
+        self._ale.loadROM(self._rom)  # the emulator reads its seed only here
+        self._begin()
+        for _ in range(int(self._rng.integers(self.protocol.start_spread + 1)) if self.protocol.start_spread else 0):
+            self.step(int(self._rng.integers(len(self.actions))))
+            self._scored = False  # a game partly played at random is no score of the policy's
+        self._picture(self.frame)
+
+    def step(self, action: int) -> Outcome:
+        """Hold `action` for frame_skip frames; where an episode ends, go on to the start of the next one."""
+        raw, life_lost, over = self._hold(self.actions[action])
+        self._decisions += 1
+        score = length = float("nan")
+        truncated = not over and self._frames >= self.protocol.max_frames
+        terminated = over or (life_lost and self.protocol.life_ends_episode and not truncated)
+        if terminated or truncated:
+            self._picture(self.final)
+            if not (over or truncated):
+                over = self._go_on()
+            if over or truncated:
+                if self._scored:
+                    score, length = self._score, float(self._decisions)
+                self._begin()
+        self._picture(self.frame)
+        return Outcome(float(np.sign(raw)) if self.protocol.clip_reward else raw, terminated, truncated, score, length)
+
+    def _hold(self, action: Any) -> tuple[float, bool, bool]:
+        """Act for frame_skip frames. Returns raw reward, whether a life (not the last) was lost, game over."""
+        ale, screens, skip, sticky = self._ale, self._screens, self.protocol.frame_skip, self.protocol.sticky
+        raw = 0.0
+        over = False
+        for frame in range(skip):
+            if not sticky or self._rng.random() >= sticky:
+                self._held = action
+            raw += ale.act(self._held)
+            self._frames += 1
+            over = ale.game_over(with_truncation=False)
+            if over:  # what has been pooled so far is the last picture, as in ale-py's own vector environment
+                break
+            if frame >= skip - 2:
+                ale.getScreenGrayscale(screens[frame - skip])
+        np.maximum(screens[0], screens[1], out=screens[1])
+        self._score += raw
+        lives = ale.lives()
+        life_lost = 0 < lives < self._lives
+        self._lives = lives
+        return raw, life_lost, over
+
+    def _begin(self) -> None:
+        """A new game: reset, no-ops, fire."""
+        for _ in range(_MAX_STARTS):
+            self._ale.reset_game()
+            self._held = self._noop
+            self._lives, self._frames, self._decisions = self._ale.lives(), 0, 0
+            self._scored = True
+            noops = int(self._rng.integers(1, self.protocol.noop_max + 1)) if self.protocol.noop_max else 0
+            for _ in range(noops):
+                self._ale.act(self._noop)
+                self._frames += 1
+            self._score = 0.0
+            self._lives = self._ale.lives()
+            self._screens[0] = 0
+            self._ale.getScreenGrayscale(self._screens[1])
+            if not self._ale.game_over(with_truncation=False) and not self._fire():
+                return
+        raise GameError(f"{self._rom.name} is over before it starts, {_MAX_STARTS} times running")
+
+    def _go_on(self) -> bool:
+        """Wake the game up after a lost life: one no-op decision, then fire. Returns game over."""
+        _, _, over = self._hold(self._noop)
+        return over or self._fire()
+
+    def _fire(self) -> bool:
+        """Press the start actions; a life lost meanwhile costs a no-op. Returns game over."""
+        for action in self._start_actions:
+            _, life_lost, over = self._hold(action)
+            if life_lost and not over:
+                _, _, over = self._hold(self._noop)
+            if over:
+                return True
+        return False
+
+    def _picture(self, out: np.ndarray) -> None:
+        """The maximum of the last two frames, 84x84."""
+        cv2.resize(self._screens[1], (SIZE, SIZE), dst=out, interpolation=cv2.INTER_AREA)
+
+    def render(self) -> np.ndarray:
+        """RGB [H, W, 3] uint8 of the emulator's screen."""
+        return np.asarray(self._ale.getScreenRGB())
+
+    def state(self) -> dict[str, Any]:
+        """Everything: the emulator with its random numbers, our counters, our random numbers, the picture."""
+        return {
+            "emulator": self._ale.cloneState(include_rng=True).serialize(),
+            "rng": self._rng.bit_generator.state,
+            "held": self._held.value,
+            "counters": (self._lives, self._frames, self._decisions, self._score, self._scored),
+            "frame": self.frame.tobytes(),
+            "screen": zlib.compress(self._screens[1].tobytes(), 1),  # pooled into the next picture if the game ends
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+        # The emulator keeps something of the last two frames that its snapshot leaves out: a game snapshotted k
+        # frames after a reset goes on exactly only where min(k, 2) frames have passed since a reset.
+        self._ale.reset_game()
+        for _ in range(min(state["counters"][1], 2)):
+            self._ale.act(self._noop)
+        self._ale.restoreState(ALEState(state["emulator"]))
+        self._rng.bit_generator.state = state["rng"]
+        self._held = Action(state["held"])
+        self._lives, self._frames, self._decisions, self._score, self._scored = state["counters"]
+        self.frame[...] = np.frombuffer(state["frame"], np.uint8).reshape(SIZE, SIZE)
+        screen = self._screens[1]
+        screen[...] = np.frombuffer(zlib.decompress(state["screen"]), np.uint8).reshape(screen.shape)

@@ -1,0 +1,89 @@
+"""The contract every world fulfils: a batch of independent environments as tensors.
+
+It must not know of learning, losses or noise. A *stream* is one agent in one environment; an environment's
+streams are adjacent rows. Everything that one environment produces is one *unit* of gradient noise.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from torch import Tensor, device
+
+
+class EnvError(ValueError):
+    """The user asked a world for something it can't do; the message is one line and says what to do."""
+
+
+class Step(NamedTuple):
+    """What one decision per stream brought. N = num_streams; all tensors on the environment's device."""
+
+    obs: Tensor
+    """[N, ...] what the agent sees next; after an end, the first observation of the next episode."""
+    reward: Tensor
+    """[N] float32, the reward to learn from (clipped where the protocol clips)."""
+    terminated: Tensor
+    """[N] bool, the episode is over for learning: nothing is to be expected after it."""
+    truncated: Tensor
+    """[N] bool, the episode was cut off: its value goes on from `final_obs`."""
+    final_obs: Tensor | None
+    """[N, ...] last observation of the episode that ended, valid where terminated or truncated; None if none did."""
+    score: Tensor
+    """[N] float32, unclipped return of a full game that ended with this step; NaN elsewhere."""
+    length: Tensor
+    """[N] float32, decisions in that full game; NaN elsewhere."""
+
+
+class BatchedEnv(abc.ABC):
+    """`num_envs` independent environments stepped together, with same-step autoreset.
+
+    Environment i of seed s is the same stream of random numbers whatever `num_envs` or the worker count.
+    """
+
+    spec: str
+    num_envs: int
+    agents_per_env: int = 1
+    device: device
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+
+    @property
+    def num_streams(self) -> int:
+        """Rows of every tensor: `num_envs * agents_per_env`."""
+        return self.num_envs * self.agents_per_env
+
+    @abc.abstractmethod
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Start all environments anew. Returns observations [N, ...]. None keeps the seed given at construction."""
+
+    @abc.abstractmethod
+    def step(self, actions: Tensor) -> Step:
+        """Advance every stream by one decision. actions: [N] or [N, parts], of `action_space`."""
+
+    @abc.abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed for `load_state_dict` to make the same actions give the same bytes."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a `state_dict` of an environment made with the same spec, size and options."""
+
+    def observation(self) -> Tensor:
+        """The observation [N, ...] the next action answers to (so a restored run need not reset)."""
+        raise NotImplementedError
+
+    def render(self, index: int = 0) -> np.ndarray:
+        """RGB picture [H, W, 3] uint8 of environment `index`."""
+        raise EnvError(f"{self.spec} has no picture to show")
+
+    def close(self) -> None:
+        """Free processes and memory; safe to call twice."""
+
+    def __enter__(self) -> BatchedEnv:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,163 @@
+"""`gym:ID`: any Gymnasium task with Box, Discrete or MultiDiscrete spaces, through Gymnasium's own vector API."""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from torch import Tensor
+
+from envs.batched import BatchedEnv, EnvError, Step
+
+
+def _seeds(seed: int, num_envs: int) -> list[int]:
+    """Environment i's own seed: a function of (seed, i) alone."""
+    return [int(np.random.SeedSequence(seed, spawn_key=(i,)).generate_state(1)[0]) for i in range(num_envs)]
+
+
+class GymEnv(BatchedEnv):
+    """`num_envs` copies of a Gymnasium task stepped one after the other in this process.
+
+    Pictures [H, W, C] are turned to [C, H, W], as networks want them; float64 becomes float32. Continuous actions
+    are clipped to the space's bounds before they act. The reward is the task's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_envs: int,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        """`options` go to gymnasium.make.
+
+        Raises:
+            EnvError: unknown id (with the nearest), an option the task does not take, a space no network serves.
+        """
+        if num_envs < 1:
+            raise EnvError(f"num_envs must be at least 1, got {num_envs}")
+        try:
+            self._vector = SyncVectorEnv(
+                [lambda: gymnasium.make(name, **options) for _ in range(num_envs)],
+                autoreset_mode=AutoresetMode.SAME_STEP,
+            )
+        except gymnasium.error.UnregisteredEnv:
+            near = difflib.get_close_matches(name, list(gymnasium.registry), n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise EnvError(f"Gymnasium has no environment {name!r}{hint}") from None
+        except (TypeError, gymnasium.error.Error) as error:
+            raise EnvError(f"gym:{name} can't be made with {options}: {' '.join(str(error).split())}") from None
+        self.spec, self.num_envs, self.device, self._seed = f"gym:{name}", num_envs, torch.device(device), seed
+        space = self._vector.single_observation_space
+        self._transpose = (
+            isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] in (1, 3, 4)
+        )
+        if self._transpose:
+            height, width, channels = space.shape  # type: ignore[misc]
+            space = spaces.Box(0, 255, (channels, height, width), np.uint8)
+        if not isinstance(space, spaces.Box | spaces.Discrete):
+            raise EnvError(f"gym:{name} has observations {space}; only Box and Discrete are served")
+        self.observation_space = space
+        self.action_space = self._vector.single_action_space
+        self._return = np.zeros(num_envs)
+        self._length = np.zeros(num_envs)
+        self._obs = torch.empty(0)
+
+    def _tensor(self, obs: np.ndarray) -> Tensor:
+        if self._transpose:
+            obs = obs.transpose(0, 3, 1, 2)
+        dtype = np.float32 if obs.dtype.kind == "f" else obs.dtype
+        return torch.from_numpy(np.array(obs, dtype)).to(self.device)
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """[N, ...] first observations."""
+        self._seed = self._seed if seed is None else seed
+        obs, _ = self._vector.reset(seed=_seeds(self._seed, self.num_envs))
+        self._return[:], self._length[:] = 0, 0
+        self._obs = self._tensor(obs)
+        return self._obs
+
+    def step(self, actions: Tensor) -> Step:
+        """actions: [N] integers, or [N, d] floats."""
+        wanted = (self.num_envs, *(self.action_space.shape or ()))
+        if tuple(actions.shape) != wanted:
+            raise EnvError(f"{self.spec} wants actions of shape {wanted}, got {tuple(actions.shape)}")
+        chosen = actions.cpu().numpy()
+        if isinstance(self.action_space, spaces.Box):
+            chosen = np.clip(chosen, self.action_space.low, self.action_space.high)
+        obs, reward, terminated, truncated, info = self._vector.step(chosen)
+        ended = terminated | truncated
+        self._return += reward
+        self._length += 1
+        score = np.where(ended, self._return, np.nan).astype(np.float32)
+        length = np.where(ended, self._length, np.nan).astype(np.float32)
+        self._return[ended], self._length[ended] = 0, 0
+        self._obs = self._tensor(obs)
+        final_obs = None
+        if ended.any():
+            final_obs = self._obs.clone()
+            final_obs[torch.from_numpy(ended)] = self._tensor(np.stack(list(info["final_obs"][ended])))
+
+        def tensor(array: np.ndarray, dtype: Any) -> Tensor:
+            return torch.from_numpy(array.astype(dtype)).to(self.device)
+
+        return Step(
+            obs=self._obs,
+            reward=tensor(reward, np.float32),
+            terminated=tensor(terminated, np.bool_),
+            truncated=tensor(truncated & ~terminated, np.bool_),
+            final_obs=final_obs,
+            score=tensor(score, np.float32),
+            length=tensor(length, np.float32),
+        )
+
+    def observation(self) -> Tensor:
+        """[N, ...]."""
+        return self._obs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Pickles of the environments: restore only files you trust.
+
+        Raises:
+            EnvError: the task can't be pickled, so a run on it can't be resumed exactly.
+        """
+        try:
+            blob = pickle.dumps(list(self._vector.envs))
+        except Exception as error:
+            raise EnvError(f"{self.spec} can't be snapshotted ({type(error).__name__}: {error})") from None
+        return {
+            "spec": self.spec,
+            "envs": torch.from_numpy(np.frombuffer(blob, np.uint8).copy()),
+            "return": torch.from_numpy(self._return.copy()),
+            "length": torch.from_numpy(self._length.copy()),
+            "obs": self._obs.cpu(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises EnvError where the snapshot is of another task or size."""
+        if state["spec"] != self.spec or len(state["return"]) != self.num_envs:
+            raise EnvError(
+                f"the snapshot is of {len(state['return'])} x {state['spec']}, not of {self.num_envs} x {self.spec}"
+            )
+        self._vector.reset()
+        self._vector.envs = tuple(pickle.loads(state["envs"].numpy().tobytes()))
+        self._return[:], self._length[:] = state["return"].numpy(), state["length"].numpy()
+        self._obs = state["obs"].to(self.device, copy=True)
+
+    def render(self, index: int = 0) -> np.ndarray:
+        """RGB [H, W, 3] uint8; needs the option render_mode="rgb_array"."""
+        picture = self._vector.envs[index].render()
+        if picture is None:
+            raise EnvError(f"{self.spec} shows no picture; make it with render_mode='rgb_array'")
+        return np.asarray(picture)
+
+    def close(self) -> None:
+        """Close the tasks."""
+        self._vector.close()

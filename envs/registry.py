@@ -1,0 +1,53 @@
+"""Worlds by name: "prefix:name" -> a BatchedEnv."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import torch
+
+from envs.batched import BatchedEnv, EnvError
+
+PREFIXES = ("atari", "gym", "solvable")
+
+
+def make(
+    spec: str, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any
+) -> BatchedEnv:
+    """Build `num_envs` environments of `spec`, e.g. "atari:pong", "gym:CartPole-v1", "solvable:chain".
+
+    Environment i of seed s is the same stream of randomness whatever `num_envs`.
+
+    Raises:
+        EnvError: unknown prefix, name or option, with the nearest names.
+    """
+    prefix, _, name = spec.partition(":")
+    if not name or prefix not in PREFIXES:
+        near = difflib.get_close_matches(prefix, PREFIXES, n=1)
+        hint = f"; did you mean {near[0]}:{name or '…'}?" if near else ""
+        raise EnvError(f"{spec!r} names no environment: write PREFIX:NAME with PREFIX one of {', '.join(PREFIXES)}{hint}")
+    if prefix == "atari":
+        from envs.atari import AtariEnv
+
+        return AtariEnv(name, num_envs, device, seed, **options)
+    if prefix == "gym":
+        from envs.gym import GymEnv
+
+        return GymEnv(name, num_envs, device, seed, **options)
+    from envs import solvable
+
+    return solvable.make(name, num_envs, device, seed, **options)
+
+
+def available() -> list[str]:
+    """Every name that `make` takes."""
+    import gymnasium
+
+    from envs.atari_game import atari_games
+
+    return [f"atari:{name}" for name in atari_games()] + [
+        f"gym:{name}"
+        for name, spec in sorted(gymnasium.registry.items())
+        if spec.namespace is None and not name.startswith("GymV")
+    ]

@@ -1,0 +1,175 @@
+"""`rl-gns`: train, eval, noise, envs. Parses, calls, prints; errors become one line and an exit code.
+
+Exit codes: 0 done (also when stopped by Ctrl-C after a checkpoint), 1 a run could not go on, 2 the user's mistake.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+import sys
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from rl_gns.errors import RunStopped, UserError
+from rl_gns.training.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(TrainConfig):
+    """Train an agent and measure its noise scale."""
+
+    env: tyro.conf.Positional[str] = ""
+    """What to train on: atari:GAME or gym:ID (`rl-gns envs` lists them)."""
+    out: str | None = None
+    """The run's directory. Default: runs/NAME made of the main settings."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with the run in --out from its newest complete checkpoint."""
+    quiet: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print nothing but errors and the summary."""
+
+    def run(self) -> None:
+        """Train, then say where the run lies."""
+        from rl_gns.training.run import train
+
+        if not self.env and not self.resume:
+            raise UserError("what to train on? e.g. rl-gns train atari:pong ('rl-gns envs' lists all)")
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainConfig)}
+        settings["env"] = self.env or TrainConfig.env
+        if self.resume and self.out is None:
+            raise UserError("which run? give --out DIR with --resume")
+        run = train(TrainConfig(**settings), self.out, resume=self.resume, quiet=self.quiet)
+        _summary(run)
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """Play full games with a run's policy and print their scores."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's directory."""
+    episodes: int = 10
+    """Full games to play."""
+    seed: int = 0
+    """Seeds games and action sampling."""
+    deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Take the most likely action instead of sampling."""
+    video: Path | None = None
+    """Film the first game into this .mp4 or .gif."""
+    device: str = "cpu"
+    """Where the network runs."""
+
+    def run(self) -> None:
+        """Play and print."""
+        from rl_gns.training.evaluate import evaluate
+        from rl_gns.training.run import load_run
+
+        games = evaluate(
+            load_run(self.run_dir),
+            self.episodes,
+            seed=self.seed,
+            deterministic=self.deterministic,
+            video=self.video,
+            device=self.device,
+        )
+        for i, game in enumerate(games):
+            print(f"game {i}: score {game.score:g} in {game.length:,.0f} decisions")
+        scores = sorted(game.score for game in games)
+        print(f"mean {sum(scores) / len(scores):.2f}, least {scores[0]:g}, most {scores[-1]:g}, {len(scores)} games")
+        if self.video is not None:
+            print(f"video: {self.video}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Show a run's noise scale as a table and a figure."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's directory."""
+    rows: int = 12
+    """Rows of the table, evenly spaced over the run."""
+    figure: Path | None = None
+    """Where to draw (.png, .svg, .pdf). Default: noise.png in the run's directory."""
+
+    def run(self) -> None:
+        """Print the table, draw the figure."""
+        from rl_gns.report import noise
+        from rl_gns.training.run import load_run
+
+        run = load_run(self.run_dir)
+        frame = noise.table(run, self.rows)
+        if frame.empty:
+            raise UserError(f"{self.run_dir} has no noise measurement yet: let it train longer, or with noise_budget > 0")
+        print(noise.text(frame))
+        path = self.figure or self.run_dir / "noise.png"
+        if path.suffix not in (".png", ".svg", ".pdf"):
+            raise UserError(f"the figure must end in .png, .svg or .pdf, got {path}")
+        noise.figure(run, path)
+        print(f"figure: {path}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Envs:
+    """List every environment."""
+
+    def run(self) -> None:
+        """Print one name a line."""
+        import envs
+
+        print("\n".join(envs.available()))
+
+
+COMMANDS: dict[str, Any] = {"train": Train, "eval": Eval, "noise": Noise, "envs": Envs}
+
+
+def _summary(run: Any) -> None:
+    metrics = run.metrics()
+    print(f"run: {run.path}")
+    if len(metrics):
+        last = metrics.iloc[-1]
+        print(f"score: {last['score']:.2f} (mean of the last 100 games, {last['observations']:,.0f} observations)")
+        value, low, high = last["noise_scale"], last["noise_scale_low"], last["noise_scale_high"]
+        if value == value:
+            percent = f"{run.config.confidence:.0%}"
+            print(f"noise scale: {value:,.0f} observations ({percent} interval {low:,.0f} to {high:,.0f})")
+        elif low == low:
+            print(f"noise scale: unknown, at least {low:,.0f} observations")
+        print(f"curve: rl-gns noise {run.path}")
+
+
+def _parse(arguments: list[str]) -> Any:
+    """tyro's parse; its boxed message becomes one line."""
+    caught = io.StringIO()
+    try:
+        with redirect_stderr(caught):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, prog="rl-gns", description="Train agents, measure their gradient noise scale.", args=arguments
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        words = re.sub(r"[╭╮╰╯│─]+", " ", re.sub(r"\x1b\[[0-9;]*m", "", caught.getvalue()))
+        lines = [" ".join(line.split()) for line in words.splitlines()]
+        lines = [line for line in lines if line and not line.startswith(("Parsing error", "For full helptext"))]
+        raise UserError("; ".join(lines[:3]) + "; see rl-gns --help") from None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `rl-gns` command."""
+    try:
+        _parse(sys.argv[1:] if arguments is None else arguments).run()
+    except (UserError, ValueError) as error:
+        if not isinstance(error, UserError) and type(error).__name__ not in ("EnvError", "GameError"):
+            raise
+        print(f"rl-gns: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RunStopped as error:
+        print(f"rl-gns: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("rl-gns: interrupted; the newest checkpoint is kept", file=sys.stderr)
+        sys.exit(130)

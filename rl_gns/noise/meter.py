@@ -1,0 +1,148 @@
+"""The running noise scale: moments in, a smoothed B_simple with its confidence interval out.
+
+It knows nothing of gradients or of training; its clock is observations.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from rl_gns.noise.history import Block, History
+from rl_gns.noise.interval import ratio_interval
+from rl_gns.noise.moments import Moments
+
+
+class NoiseScale(NamedTuple):
+    """A reading of the simple noise scale, in observations."""
+
+    value: float | None
+    """B_simple = unit_observations · noise / signal; None while signal can't be told from 0."""
+    low: float
+    """Lower confidence limit; where value is None, the noise scale is at least this."""
+    high: float
+    """Upper confidence limit; inf where value is None."""
+    signal: float
+    """Smoothed estimate of |G|², perhaps negative; nan before the first update."""
+    noise: float
+    """Smoothed estimate of tr(Σ) of one unit; nan before the first update."""
+    observations: float
+    """Observations the meter has been advanced by."""
+
+    def __str__(self) -> str:
+        if self.value is not None:
+            return f"{_short(self.value)} ({_short(self.low)}-{_short(self.high)})"
+        return f"unknown, at least {_short(self.low)}" if self.low > 0 else "unknown"
+
+
+class NoiseScaleMeter:
+    """Smooths signal and noise, each on its own; reports the ratio of averages, never an average of ratios.
+
+    The averages are bias-corrected exponential moving averages whose weights halve every `halflife`
+    observations. The interval is that of `interval.ratio_interval`, on blocks of the same averages; its
+    coverage as measured is in docs/coverage.md. Where the noise scale changes, it is one for the ratio of
+    the averages over the window. Eight updates are the fewest that give a reading; at most 48 blocks are
+    kept.
+
+    Args:
+        unit_observations: observations in one unit's gradient; the rollout length, where a unit is one
+            environment.
+        halflife: observations after which a reading weighs half; three updates' worth at the least. Where
+            successive updates are correlated, over ten times what the correlation lasts.
+        confidence: nominal coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    def __init__(self, unit_observations: float, halflife: float, confidence: float = 0.95) -> None:
+        if not (unit_observations > 0 and math.isfinite(unit_observations)):
+            raise ValueError(f"unit_observations must be positive, got {unit_observations}")
+        if not (halflife > 0 and math.isfinite(halflife)):
+            raise ValueError(f"halflife must be a positive number of observations, got {halflife}")
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+        self._settings = {
+            "unit_observations": float(unit_observations),
+            "halflife": float(halflife),
+            "confidence": float(confidence),
+        }
+        self._history = History(float(halflife))
+
+    def update(self, moments: Moments, observations: float | None = None) -> None:
+        """Take in one update's moments.
+
+        Args:
+            moments: per unit of `unit_observations` observations.
+            observations: observations since the update before, by default those measured
+                (`moments.units * unit_observations`); larger where only some updates are measured.
+
+        Raises:
+            ValueError: moments that are not finite, or no observations.
+        """
+        duration = (
+            moments.units * self._settings["unit_observations"] if observations is None else observations
+        )
+        if not (math.isfinite(moments.signal) and math.isfinite(moments.noise)):
+            raise ValueError(
+                f"moments must be finite, got signal {moments.signal} and noise {moments.noise}: "
+                "look for NaN in the loss"
+            )
+        if not (duration > 0 and math.isfinite(duration)):
+            raise ValueError(f"an update must stand for a positive number of observations, got {duration}")
+        self._history.append(float(moments.signal), float(moments.noise), float(duration))
+
+    def read(self) -> NoiseScale:
+        """The noise scale now."""
+        if not self._history.blocks:
+            return NoiseScale(None, 0.0, math.inf, math.nan, math.nan, 0.0)
+        t = self._settings["unit_observations"]
+        interval = ratio_interval(self._history.read(), self._settings["confidence"])
+        signal, noise = float(interval.x), float(interval.y)
+        if noise <= 0 < signal:
+            # Equal gradients of all units: rounding may leave a noise just below 0.
+            return NoiseScale(0.0, 0.0, 0.0, signal, noise, self._history.now)
+        weakest, strongest = float(interval.low), float(interval.high)
+        low = t / strongest if strongest > 0 else 0.0
+        if weakest == 0:
+            return NoiseScale(None, low, math.inf, signal, noise, self._history.now)
+        return NoiseScale(t * noise / signal, low, t / weakest, signal, noise, self._history.now)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state as plain floats and lists; survives JSON bit for bit."""
+        h = self._history
+        return {
+            **self._settings,
+            "now": h.now,
+            "block_span": h.block_span,
+            "blocks": [list(b) for b in h.blocks],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            ValueError: the state is of a meter with other settings, or lacks something.
+        """
+        if missing := {*self._settings, "now", "block_span", "blocks"} - state.keys():
+            raise ValueError(
+                f"the saved meter lacks {', '.join(sorted(missing))}: was it saved by NoiseScaleMeter?"
+            )
+        for name, value in self._settings.items():
+            if state[name] != value:
+                raise ValueError(
+                    f"the saved meter has {name} {state[name]}, this one {value}: make them agree"
+                )
+        history = History(self._settings["halflife"])
+        history.now, history.block_span = state["now"], state["block_span"]
+        history.blocks = [Block(*b) for b in state["blocks"]]
+        self._history = history
+
+
+def _short(x: float) -> str:
+    if not math.isfinite(x):
+        return "inf"
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if x >= size:
+            return f"{x / size:.3g}{suffix}"
+    return f"{x:.3g}"

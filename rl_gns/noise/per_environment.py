@@ -1,0 +1,219 @@
+"""Every environment's squared gradient norm out of the one backward pass that trains.
+
+`F.linear`, `F.conv2d` and `F.layer_norm` run through `layer_norms` while the loss is computed. Parameters those
+do not account for (a bare `nn.Parameter`, a weight used twice, any other layer) get their units' gradients by
+further backward passes through the same graph, cut down to them. Knows nothing of policies or rollouts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from rl_gns.noise.layer_norms import RULES, Capture, Layout, row_norms
+from rl_gns.noise.moments import Moments, moments
+
+UNITS_AT_ONCE = 16
+
+
+def per_environment_backward(
+    loss_fn: Callable[[], Tensor],
+    module: nn.Module,
+    *,
+    units: int | None = None,
+    dim: int = -1,
+    scale: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Backward through the mean of all losses, which also returns the squared gradient norm of every unit.
+
+        gᵢ = ∇ mean(losses of unit i)     .grad += scale · Σ gᵢ / n     returns ([|gᵢ|²], |Σ gᵢ / n|²)
+
+    `.grad` ends up as after `(scale * loss_fn().mean()).backward()`: added to what it held. To take a batch in
+    C chunks of whole environments, call this for each with `scale = 1 / C`, join the squared norms, and take the
+    squared norm of the mean from `.grad`.
+
+    Exact when the loss of a row depends on no other row and every layer has the rows of the loss, in their
+    order, as its leading dimension(s). Weights of linear, 2-D convolution and layer-norm layers used once cost
+    next to nothing extra (least when a unit's rows are consecutive: `dim=0` and a loss [N, T]). Any other
+    parameter is exact too, but costs n backward passes from the loss down to it. Norms are those before any
+    clipping.
+
+    Args:
+        loss_fn: computes the forward pass and returns one loss per observation; [T, N] of a time-major rollout.
+        module: holds the parameters to measure, each reached by the loss.
+        units: n >= 2, a divisor of N: unit i is the i-th run of N / n environments (or streams). Default N.
+        dim: the dimension of the loss that runs over environments.
+        scale: of the gradient left in `.grad`; what is returned does not depend on it.
+
+    Returns:
+        [n] squared norms and the 0-d squared norm of the mean gradient, float64, on the parameters' device.
+
+    Raises:
+        ValueError: a reduced loss, units that don't divide or fewer than two, a parameter that the loss does
+            not depend on, batch norm, parameters of several devices or dtypes. `.grad` is then as it was.
+    """
+    _refuse_batch_norm(module)
+    names = _trainable(module)
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale must be a positive number, got {scale}")
+    capture = Capture()
+    with _Intercept(capture, {id(p) for p in names}):
+        loss = loss_fn()
+    layout = _layout(loss, units, dim)
+    nodes = _nodes_at_leaves(loss)
+    for parameter, name in names.items():
+        if id(parameter) not in nodes:
+            raise ValueError(
+                f"the loss does not depend on parameter '{name}': freeze it with requires_grad_(False)"
+            )
+    capture.layout = layout
+    capture.covered = {id(p) for p in names if _accounts_for(nodes[id(p)], capture, layout)}
+    unit_sq, mean_sq = _by_further_passes(
+        loss, layout, [p for p in names if id(p) not in capture.covered], capture
+    )
+    (loss.mean() * scale).backward()
+    # The rules saw shares of the scaled mean over the batch; a unit's own mean is n / scale times its share.
+    if capture.unit_sq:
+        unit_sq += torch.stack(capture.unit_sq).double().sum(0) * (layout.units / scale) ** 2
+        mean_sq += torch.cat(capture.mean_norms).double().square().sum() / scale**2
+    return unit_sq, mean_sq
+
+
+def per_environment_moments(
+    loss_fn: Callable[[], Tensor], module: nn.Module, *, units: int | None = None, dim: int = -1
+) -> Moments:
+    """`per_environment_backward`, returning its moments: the noise is that of ONE unit.
+
+    For the noise of one environment when a unit holds m, use `.regrouped(m)`.
+    """
+    return moments(*per_environment_backward(loss_fn, module, units=units, dim=dim))
+
+
+class _Intercept(TorchFunctionMode):
+    """Sends layers whose parameters are measured through their rules, whichever module calls them."""
+
+    def __init__(self, capture: Capture, parameters: set[int]) -> None:
+        super().__init__()
+        self.capture, self.parameters = capture, parameters
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.batch_norm and (kwargs.get("training") or True in args[5:6]):
+            raise ValueError("samples are not independent through BatchNorm: use LayerNorm or GroupNorm")
+        rule = RULES.get(func)
+        if rule is not None and torch.is_grad_enabled():
+            measured = [a for a in (*args, *kwargs.values()) if id(a) in self.parameters]
+            # Autocast would run the layer in another dtype than the rule does.
+            if measured and not torch.is_autocast_enabled(measured[0].device.type):
+                out = rule(self.capture, *args, **kwargs)
+                if out is not None:
+                    return out
+        return func(*args, **kwargs)
+
+
+def _refuse_batch_norm(module: nn.Module) -> None:
+    for name, layer in module.named_modules():
+        if isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None):
+            raise ValueError(
+                f"samples are not independent through BatchNorm: replace '{name}' or set it to eval mode"
+            )
+
+
+def _trainable(module: nn.Module) -> dict[Tensor, str]:
+    names: dict[Tensor, str] = {p: name for name, p in module.named_parameters() if p.requires_grad}
+    if not names:
+        raise ValueError("no parameter of the module requires a gradient: nothing to measure")
+    first = next(iter(names))
+    for p, name in names.items():
+        if p.device != first.device or p.dtype != first.dtype:
+            raise ValueError(
+                f"parameter '{name}' is {p.dtype} on {p.device}, '{names[first]}' is {first.dtype} "
+                f"on {first.device}: all parameters must agree"
+            )
+    return names
+
+
+def _layout(loss: Tensor, units: int | None, dim: int) -> Layout:
+    if loss.dim() == 0:
+        raise ValueError("loss_fn returned a single number (0-d): return one loss per observation")
+    if not loss.requires_grad:
+        raise ValueError("the loss depends on no parameter (computed under no_grad?)")
+    if not -loss.dim() <= dim < loss.dim():
+        raise ValueError(f"the loss of shape {tuple(loss.shape)} has no dimension {dim}")
+    dim %= loss.dim()
+    environments = loss.shape[dim]
+    units = environments if units is None else units
+    if units < 2:
+        raise ValueError(f"the noise needs at least two units to compare, got {units}")
+    if environments % units or loss.numel() == 0:
+        raise ValueError(f"{environments} environments do not divide into {units} units of equal size")
+    outer = math.prod(loss.shape[:dim])
+    return Layout(tuple(loss.shape), outer, units, loss.numel() // (outer * units))
+
+
+def _nodes_at_leaves(loss: Tensor) -> dict[int, list[Any]]:
+    """id() of each leaf of the graph -> the nodes that hand it a gradient, one entry each time they do."""
+    found: dict[int, list[Any]] = {}
+    stack, seen = [loss.grad_fn], {loss.grad_fn}
+    while stack:
+        node = stack.pop()
+        for below, _ in node.next_functions:  # type: ignore[union-attr]
+            variable = getattr(below, "variable", None)
+            if variable is not None:
+                found.setdefault(id(variable), []).append(node)
+            elif below is not None and below not in seen:
+                seen.add(below)
+                stack.append(below)
+    return found
+
+
+def _accounts_for(nodes: list[Any], capture: Capture, layout: Layout) -> bool:
+    """Whether a rule of this pass is the only one to hand a gradient, over rows laid out as the loss's."""
+    node = nodes[0]
+    return (
+        len(nodes) == 1 and getattr(node, "capture", None) is capture and layout.leads(node.shape, node.kept)
+    )
+
+
+def _by_further_passes(
+    loss: Tensor, layout: Layout, parameters: list[Tensor], capture: Capture
+) -> tuple[Tensor, Tensor]:
+    """`parameters`' part of the units' squared norms and of the mean's, by a backward pass per unit."""
+    unit_sq = torch.zeros(layout.units, dtype=torch.float64, device=loss.device)
+    mean_sq = unit_sq.new_zeros(())
+    if not parameters:
+        return unit_sq, mean_sq
+    capture.further = True
+    totals = [torch.zeros_like(p) for p in parameters]
+    for i in range(0, layout.units, UNITS_AT_ONCE):
+        n = min(UNITS_AT_ONCE, layout.units - i)
+        ends = loss.new_zeros(n, layout.outer, layout.units, layout.inner)
+        for k in range(n):
+            ends[k, :, i + k] = 1.0 / (layout.outer * layout.inner)
+        for total, grad in zip(
+            totals, _pulled_back(loss, parameters, ends.view(n, *loss.shape)), strict=True
+        ):
+            unit_sq[i : i + n] += grad.flatten(1).square().sum(1)
+            total += grad.sum(0)
+    capture.further = False
+    for total in totals:
+        mean_sq += (row_norms(total.flatten()) / layout.units).double().square().sum()
+    return unit_sq, mean_sq
+
+
+def _pulled_back(loss: Tensor, parameters: list[Tensor], ends: Tensor) -> list[Tensor]:
+    """Gradients [n, *parameter] for n `ends` [n, *loss]; one by one where autograd can't batch them."""
+    try:
+        return list(torch.autograd.grad(loss, parameters, ends, retain_graph=True, is_grads_batched=True))
+    except RuntimeError:
+        each = [torch.autograd.grad(loss, parameters, end, retain_graph=True) for end in ends]
+        return [torch.stack(grads) for grads in zip(*each, strict=True)]

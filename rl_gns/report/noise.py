@@ -1,0 +1,103 @@
+"""What `rl-gns noise RUN` shows: the noise scale along a run as a table and as a figure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rl_gns.training.run import Run
+
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#8a8a8a"
+
+
+def table(run: Run, rows: int = 12) -> pd.DataFrame:
+    """Up to `rows` evenly spaced metric rows: observations, score, noise scale, its interval, signal, noise."""
+    metrics = run.metrics()
+    columns = ["observations", "score", "noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise"]
+    metrics = metrics.dropna(subset=["noise_scale_low"])[columns]
+    if len(metrics) > rows:
+        metrics = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, rows).round().astype(int))]
+    return metrics.reset_index(drop=True)
+
+
+def text(frame: pd.DataFrame) -> str:
+    """The table for people; an unknown noise scale reads `unknown` with its lower bound beside it."""
+    shown = pd.DataFrame(
+        {
+            "observations": [f"{x:,.0f}" for x in frame["observations"]],
+            "score": ["-" if math.isnan(x) else f"{x:.1f}" for x in frame["score"]],
+            "noise scale": ["unknown" if math.isnan(x) else f"{x:,.0f}" for x in frame["noise_scale"]],
+            "low": [f"{x:,.0f}" for x in frame["noise_scale_low"]],
+            "high": ["-" if not math.isfinite(x) else f"{x:,.0f}" for x in frame["noise_scale_high"]],
+            "signal |G|^2": [f"{x:.3g}" for x in frame["signal"]],
+            "noise tr(S)": [f"{x:.3g}" for x in frame["noise"]],
+        }
+    )
+    return shown.to_string(index=False)
+
+
+def figure(run: Run, path: Path) -> None:
+    """Draw score and noise scale against observations, and noise scale against score, to `path` (PNG, SVG, PDF)."""
+    metrics = run.metrics()
+    config = run.config
+    fig = Figure(figsize=(11, 4.6), dpi=130, layout="constrained")
+    upper, right = fig.subplot_mosaic([["score", "by_score"], ["noise", "by_score"]], width_ratios=[1.45, 1]), None
+    fig.suptitle(
+        f"{config.env}  {config.algo.upper()}  {config.num_envs} environments x {config.rollout}  seed {config.seed}",
+        fontsize=11,
+    )
+    millions = metrics["observations"] / 1e6
+    _draw_score(upper["score"], millions, metrics, run.episodes())
+    _draw_noise(upper["noise"], millions, metrics)
+    upper["noise"].set_xlabel("observations (millions)")
+    upper["noise"].axhline(config.batch, color=GREY, lw=0.8, ls=":")
+    upper["noise"].annotate(
+        f"batch {config.batch:,}",
+        (1, config.batch),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        fontsize=7,
+        color=GREY,
+    )
+    right = upper["by_score"]
+    order = metrics.dropna(subset=["score", "noise_scale_low"]).sort_values("score")
+    _draw_noise(right, order["score"], order, points=True)
+    right.set_xlabel("score (mean of the last 100 games)")
+    right.set_title("against score", fontsize=9)
+    fig.savefig(path)
+
+
+def _draw_score(axes: Axes, x: pd.Series, metrics: pd.DataFrame, episodes: pd.DataFrame) -> None:
+    if len(episodes):
+        axes.plot(episodes["observations"] / 1e6, episodes["score"], ".", ms=2, color=GREY, alpha=0.35, label="one game")
+    axes.plot(x, metrics["score"], color=BLUE, lw=1.6, label="mean of the last 100 games")
+    axes.set_ylabel("score")
+    axes.tick_params(labelbottom=False)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="best", fontsize=7, frameon=False)
+
+
+def _draw_noise(axes: Axes, x: pd.Series, metrics: pd.DataFrame, points: bool = False) -> None:
+    """Value as a line, interval as a band; where the value is unknown an arrow up from its lower bound."""
+    known = metrics["noise_scale"].notna()
+    low, high, value = metrics["noise_scale_low"], metrics["noise_scale_high"], metrics["noise_scale"]
+    axes.set_yscale("log")
+    if points:
+        spread = np.stack([(value - low)[known], (high - value)[known]])
+        axes.errorbar(x[known], value[known], yerr=spread, fmt=".", ms=4, lw=0.6, color=ORANGE, alpha=0.7)
+    else:
+        axes.fill_between(x, low.where(known), high.where(known), color=ORANGE, alpha=0.25, lw=0, label="95 % interval")
+        axes.plot(x, value, color=ORANGE, lw=1.6, label="simple noise scale")
+    unknown = ~known & low.gt(0)
+    if unknown.any():
+        axes.plot(x[unknown], low[unknown], "^", ms=3, color=GREY, label="unknown, at least")
+    axes.set_ylabel("noise scale (observations)")
+    axes.grid(alpha=0.25, which="both", lw=0.4)
+    if not points or unknown.any():
+        axes.legend(loc="best", fontsize=7, frameon=False)

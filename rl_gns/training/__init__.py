@@ -1,0 +1,1 @@
+"""One run: settings, loop, directory, checkpoints, metrics."""

@@ -1,0 +1,90 @@
+"""Checkpoints that a kill, a full disk or a torn write can't turn into a lost run.
+
+On disk: `checkpoints/OBSERVATIONS.ckpt` = b"rl-gns 1\\n" + SHA-256 of the rest (32 bytes) + torch.save of the state.
+Writing: to `OBSERVATIONS.tmp`, fsync, rename, fsync the folder, then remove all but the newest two. A file that
+is too short or whose digest differs is not complete; reading takes the newest complete one. The state holds only
+tensors, numbers, strings, lists and dicts, and is read with torch's weights_only loader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rl_gns.errors import RunStopped, UserError
+
+MAGIC = b"rl-gns 1\n"
+KEPT = 2
+
+
+def save(folder: Path, observations: int, state: dict[str, Any]) -> Path:
+    """Write `state` aside and rename it into place. Returns the file.
+
+    Raises:
+        RunStopped: the disk is full or read-only; older checkpoints are untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    path = folder / f"{observations:012d}.ckpt"
+    aside = path.with_suffix(".tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            file.write(MAGIC)
+            file.write(hashlib.sha256(payload).digest())
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        for old in sorted(folder.glob("*.ckpt"))[:-KEPT]:
+            old.unlink()
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        newest = next(iter(sorted(folder.glob("*.ckpt"), reverse=True)), None)
+        kept = f"{newest} is kept" if newest else "there is none before it"
+        raise RunStopped(f"the checkpoint {path} could not be written: {error.strerror}; {kept}") from error
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state in one file.
+
+    Raises:
+        ValueError: the file is not a complete checkpoint.
+    """
+    data = path.read_bytes()
+    head = len(MAGIC) + 32
+    if len(data) < head or not data.startswith(MAGIC):
+        raise ValueError(f"{path} is not a checkpoint of this version, or was cut short")
+    payload = memoryview(data)[head:]
+    if hashlib.sha256(payload).digest() != data[len(MAGIC) : head]:
+        raise ValueError(f"{path} is damaged (its checksum differs)")
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return state
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """The newest complete checkpoint: file, state, and a line for every newer file that had to be passed over.
+
+    Raises:
+        UserError: there is none.
+    """
+    warnings = []
+    for path in sorted(folder.glob("*.ckpt"), reverse=True):
+        try:
+            return path, read(path), warnings
+        except (ValueError, OSError) as error:
+            warnings.append(f"{error}; going back to the one before")
+    why = f" ({warnings[-1]})" if warnings else ""
+    raise UserError(f"{folder} holds no complete checkpoint{why}: start the run anew with another --out")

@@ -1,0 +1,201 @@
+"""The settings of one run, their defaults per algorithm, and their file. Nothing here trains or imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from rl_gns.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run. None takes the algorithm's published default for Atari."""
+
+    env: str = "atari:pong"
+    """What to train on: atari:GAME or gym:ID (`rl-gns envs` lists them)."""
+    algo: Literal["a2c", "ppo"] = "a2c"
+    """The learning algorithm."""
+    num_envs: int | None = None
+    """Environments stepped together: the batch is num_envs x rollout observations. Default: a2c 16, ppo 8."""
+    rollout: int | None = None
+    """Decisions of each environment between updates. Default: a2c 5, ppo 128."""
+    observations: float = 10_000_000
+    """How long to train, in observations (agent decisions; 4 frames each on Atari)."""
+    learning_rate: float | None = None
+    """Step size. Default: a2c 7e-4, ppo 2.5e-4."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """Whether the learning rate stays or falls linearly to 0 at the last observation."""
+    seed: int = 1
+    """Seeds environments, weights and action sampling: the same seed gives the same bytes."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 …; auto takes a GPU where there is one."""
+    threads: int | None = None
+    """Torch threads on the CPU; results are bit-identical only for the same number. Default: torch's own choice."""
+
+    network: str = "auto"
+    """nature, impala, mlp or tabular; auto takes nature for pictures and mlp otherwise."""
+    gamma: float = 0.99
+    """Discount per decision."""
+    gae_lambda: float | None = None
+    """GAE's lambda: 1 gives n-step returns. Default: a2c 1, ppo 0.95."""
+    value_coef: float = 0.5
+    """Weight of the squared value error in the loss."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus in the loss."""
+    max_grad_norm: float = 0.5
+    """Clip the gradient to this global norm; 0 never clips. The noise is measured before."""
+    rmsprop: Literal["tensorflow", "torch"] = "tensorflow"
+    """a2c: which form of RMSProp; the published baselines used TensorFlow's."""
+    rmsprop_decay: float = 0.99
+    """a2c: decay of RMSProp's mean square."""
+    rmsprop_eps: float = 1e-5
+    """a2c: RMSProp's epsilon."""
+    clip: float = 0.1
+    """ppo: half-width of the ratio's trust interval."""
+    epochs: int = 4
+    """ppo: passes over each rollout."""
+    minibatches: int = 4
+    """ppo: parts of each pass; must divide num_envs x rollout."""
+    normalize_advantage: bool = True
+    """ppo: normalise advantages within each minibatch."""
+
+    protocol: Literal["baselines", "machado"] | None = None
+    """Atari: baselines (what the paper used; default) or machado (sticky actions, a game is the episode)."""
+    start_spread: int | None = None
+    """Atari: up to this many random decisions per environment before the first rollout (the paper: 500). Default 0."""
+    env_options: dict[str, int | float | bool | str] = dataclasses.field(default_factory=dict)
+    """Further options of the environment, as pairs: --env-options full_action_set True workers 4."""
+
+    noise_budget: float = 0.02
+    """Share of the run that measuring the noise may cost where it needs a pass of its own (ppo); 0 never measures."""
+    noise_groups: int | None = None
+    """Groups of whole environments whose gradients are compared; must divide num_envs. Default: up to 16."""
+    noise_halflife: float | None = None
+    """Observations after which a noise measurement weighs half. Default: 100000, or 16 measurements if longer."""
+    confidence: float = 0.95
+    """Confidence of the noise scale's interval."""
+
+    log_every: float = 10_000
+    """Observations between metric rows."""
+    checkpoint_every: float = 250_000
+    """Observations between checkpoints; the last two are kept."""
+    tensorboard: bool = True
+    """Mirror the metrics to TensorBoard files in the run's directory."""
+
+    @property
+    def batch(self) -> int:
+        """Observations in one rollout of all environments (one agent each)."""
+        return (self.num_envs or 0) * (self.rollout or 0)
+
+    @property
+    def groups(self) -> int:
+        """Groups of environments the noise is measured over; 1 means not at all."""
+        n = self.num_envs or 1
+        if self.noise_groups is not None:
+            return self.noise_groups
+        return max(k for k in range(1, min(n, 16) + 1) if n % k == 0)
+
+    @property
+    def noise_cadence(self) -> int:
+        """Updates between measurements: 1 for a2c, whose own backward pass measures; 0 is never.
+
+        PPO needs one more forward and backward pass (3 forward passes' worth) beside acting (1) and learning
+        (3 per epoch). Emulation only lowers the share, so it is kept at any speed, and the cadence does not
+        depend on the clock: a resumed run measures at the same updates.
+        """
+        if self.noise_budget <= 0 or self.groups < 2:
+            return 0
+        if self.algo == "a2c":
+            return 1
+        return math.ceil(3 / (1 + 3 * self.epochs) / self.noise_budget)
+
+    @property
+    def halflife(self) -> float:
+        """Half-life of the noise meter in observations."""
+        return self.noise_halflife or max(100_000.0, 16.0 * self.noise_cadence * self.batch)
+
+    def environment_options(self) -> dict[str, Any]:
+        """Keyword arguments for `envs.make`."""
+        named = {"protocol": self.protocol, "start_spread": self.start_spread}
+        return {**{key: value for key, value in named.items() if value is not None}, **self.env_options}
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "a2c": {"num_envs": 16, "rollout": 5, "learning_rate": 7e-4, "gae_lambda": 1.0},
+    "ppo": {"num_envs": 8, "rollout": 128, "learning_rate": 2.5e-4, "gae_lambda": 0.95},
+}
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Fill in the algorithm's defaults and check every number.
+
+    Raises:
+        UserError: one line naming the setting, its value and what it must be.
+    """
+    if config.algo not in DEFAULTS:
+        raise UserError(f"unknown algorithm {config.algo!r}; there are {', '.join(DEFAULTS)}")
+    missing = {key: value for key, value in DEFAULTS[config.algo].items() if getattr(config, key) is None}
+    config = dataclasses.replace(config, **missing)
+    for name in ("num_envs", "rollout", "epochs", "minibatches"):
+        value = getattr(config, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name} must be a whole number of at least 1, got {value}")
+    for name in ("observations", "learning_rate", "log_every", "checkpoint_every", "clip", "rmsprop_eps"):
+        value = getattr(config, name)
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"{name} must be a positive number, got {value}")
+    for name in ("gamma", "gae_lambda"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise UserError(f"{name} must lie between 0 and 1, got {getattr(config, name)}")
+    for name in ("value_coef", "entropy_coef", "max_grad_norm"):
+        if not (math.isfinite(getattr(config, name)) and getattr(config, name) >= 0):
+            raise UserError(f"{name} must not be negative, got {getattr(config, name)}")
+    if not 0 <= config.noise_budget <= 1:
+        raise UserError(f"noise_budget is a share of the run between 0 and 1, got {config.noise_budget}")
+    if not 0 < config.confidence < 1:
+        raise UserError(f"confidence must lie between 0 and 1, got {config.confidence}")
+    if config.noise_halflife is not None and not config.noise_halflife > 0:
+        raise UserError(f"noise_halflife must be a positive number of observations, got {config.noise_halflife}")
+    if config.threads is not None and config.threads < 1:
+        raise UserError(f"threads must be at least 1, got {config.threads}")
+    groups, num_envs = config.noise_groups, config.num_envs or 0
+    if groups is not None and (groups < 2 or num_envs % groups):
+        divisors = [k for k in range(2, num_envs + 1) if num_envs % k == 0]
+        choice = ", ".join(map(str, divisors[:8])) or "none: use at least 2 environments"
+        raise UserError(f"noise_groups must be at least 2 and divide num_envs={num_envs}, got {groups}; choose from {choice}")
+    if config.algo == "ppo" and config.batch % config.minibatches:
+        raise UserError(
+            f"minibatches={config.minibatches} does not divide num_envs x rollout = {config.batch} observations"
+        )
+    return config
+
+
+def save(config: TrainConfig, path: Path, extra: dict[str, Any]) -> None:
+    """Write `config` (without unset values) and tables of facts about where it ran as TOML."""
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
+    path.write_text(tomli_w.dumps({"train": settings, **extra}))
+
+
+def load(path: Path) -> TrainConfig:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: not a run's config.toml, or one with settings this version does not know.
+    """
+    try:
+        settings = tomllib.loads(path.read_text())["train"]
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path} is no run's config.toml ({error})") from None
+    known = [field.name for field in dataclasses.fields(TrainConfig)]
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise UserError(f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return resolve(TrainConfig(**settings))

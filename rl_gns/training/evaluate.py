@@ -1,0 +1,107 @@
+"""Play full games with a trained policy and score them, and film the first."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import imageio.v2 as imageio
+import numpy as np
+import torch
+
+import envs
+from agents.networks import make_policy
+from rl_gns.errors import UserError
+from rl_gns.training.run import Run
+
+FRAMES_PER_SECOND = {"atari": 15}  # decisions per second of play: 60 Hz, four frames a decision
+PARALLEL = 16
+
+
+class Game(NamedTuple):
+    """One full game."""
+
+    score: float
+    length: float
+
+
+def evaluate(
+    run: Run,
+    episodes: int = 10,
+    *,
+    seed: int = 0,
+    deterministic: bool = False,
+    video: Path | None = None,
+    device: str = "cpu",
+) -> list[Game]:
+    """Play `episodes` games with the newest checkpoint's policy. Game i is played in environment i of `seed`.
+
+    Each environment plays one game, so that short games are not counted oftener than long ones.
+
+    Args:
+        run: the run to take policy and environment settings from.
+        episodes: number of full games, >= 1.
+        seed: of environments and of action sampling.
+        deterministic: take the most likely action instead of sampling, which is what was trained.
+        video: an .mp4 or .gif to film environment 0 into.
+        device: where the network runs.
+
+    Raises:
+        UserError: no checkpoint, episodes < 1, a video name that is no .mp4 or .gif.
+    """
+    if episodes < 1:
+        raise UserError(f"episodes must be at least 1, got {episodes}")
+    if video is not None and video.suffix not in (".mp4", ".gif"):
+        raise UserError(f"the video must end in .mp4 or .gif, got {video}")
+    state = run.checkpoint()
+    games: list[Game] = []
+    for low in range(0, episodes, PARALLEL):
+        count = min(PARALLEL, episodes - low)
+        games += _play(run, state, count, seed + low, deterministic, video if low == 0 else None, device)
+    return games
+
+
+def _play(
+    run: Run,
+    state: dict[str, Any],
+    count: int,
+    seed: int,
+    deterministic: bool,
+    video: Path | None,
+    device: str,
+) -> list[Game]:
+    options = {**run.config.environment_options(), "start_spread": 0}
+    kind = run.config.env.partition(":")[0]
+    if kind != "atari":
+        options.pop("start_spread")
+        if kind == "gym" and video is not None:
+            options["render_mode"] = "rgb_array"
+    generator = torch.Generator(device).manual_seed(seed)
+    games: dict[int, Game] = {}
+    pictures: list[np.ndarray] = []
+    with envs.make(run.config.env, count, device, seed, **options) as env, torch.no_grad():
+        policy = make_policy(run.config.network, env.observation_space, env.action_space).to(device)
+        policy.load_state_dict(state["policy"])
+        env.reset()
+        while len(games) < env.num_streams:
+            if video is not None and 0 not in games:
+                pictures.append(env.render(0))
+            distribution, _ = policy(env.observation())
+            step = env.step(distribution.mode() if deterministic else distribution.sample(generator))
+            for i in (~step.score.isnan()).nonzero().squeeze(1).tolist():
+                games.setdefault(i, Game(float(step.score[i]), float(step.length[i])))
+    if video is not None:
+        _film(pictures, video, FRAMES_PER_SECOND.get(kind, 30))
+    return [games[i] for i in sorted(games)]
+
+
+def _film(pictures: list[np.ndarray], path: Path, rate: int) -> None:
+    """Write pictures enlarged to about 420 rows, so that a game can be followed on a screen."""
+    times = max(1, math.ceil(420 / pictures[0].shape[0]))
+    big = [picture.repeat(times, 0).repeat(times, 1) for picture in pictures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gif":
+        imageio.mimsave(path, big, duration=1000 / rate, loop=0)  # type: ignore[arg-type]
+    else:
+        imageio.mimsave(path, big, fps=rate, macro_block_size=2)  # type: ignore[arg-type]

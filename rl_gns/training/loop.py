@@ -1,0 +1,262 @@
+"""The training loop of one run: collect a rollout, make a batch, learn, measure. Files are `run.py`'s concern.
+
+All state that decides what comes next is in `state_dict`, so a restored trainer goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import envs
+from agents import a2c, ppo
+from agents.backward import plain_backward
+from agents.networks import make_policy
+from agents.rollout import Batch, Rollout
+from rl_gns.errors import RunStopped, UserError
+from rl_gns.noise import NoiseScaleMeter
+from rl_gns.training.config import TrainConfig
+from rl_gns.training.measuring import MeasuringBackward
+from rl_gns.training.metrics import PHASES
+
+SCORE_WINDOW = 100
+
+
+def pick_device(name: str) -> torch.device:
+    """"auto" or a torch device name -> a device that works.
+
+    Raises:
+        UserError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def algorithm_settings(config: TrainConfig) -> a2c.Settings | ppo.Settings:
+    """The part of the configuration that `agents` wants."""
+    kind = a2c.Settings if config.algo == "a2c" else ppo.Settings
+    names = {field.name for field in dataclasses.fields(kind)} & {field.name for field in dataclasses.fields(config)}
+    return kind(**{name: getattr(config, name) for name in names})
+
+
+class Trainer:
+    """One run in memory. `update()` advances it by one rollout; `observations` and `updates` count."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """`config` must be resolved.
+
+        Raises:
+            UserError, envs.EnvError: settings that don't fit the environment or this machine.
+        """
+        self.config = config
+        self.device = pick_device(config.device)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        num_envs, steps = config.num_envs or 1, config.rollout or 1
+        env_seed, policy_seed, action_seed = (
+            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(3)
+        )
+        self.env = envs.make(config.env, num_envs, self.device, env_seed, **config.environment_options())
+        try:
+            self.policy = make_policy(
+                config.network, self.env.observation_space, self.env.action_space, policy_seed
+            ).to(self.device)
+        except ValueError as error:
+            self.env.close()
+            raise UserError(str(error)) from None
+        self.settings = algorithm_settings(config)
+        self.optimizer = (
+            a2c.make_optimizer(self.policy, self.settings)
+            if isinstance(self.settings, a2c.Settings)
+            else ppo.make_optimizer(self.policy, self.settings)
+        )
+        self.generator = torch.Generator(self.device).manual_seed(action_seed)
+        self.rollout = Rollout.empty(
+            steps, self.env.num_streams, self.env.observation_space, self.env.action_space, self.device
+        )
+        unit_observations = steps * self.env.agents_per_env
+        self.meter = NoiseScaleMeter(unit_observations, config.halflife, config.confidence)
+        self.backward = MeasuringBackward(self.policy, num_envs, config.groups)
+        self.observations = self.updates = self.games = 0
+        self.recent: collections.deque[float] = collections.deque(maxlen=SCORE_WINDOW)
+        self.episodes: list[tuple[int, int, int, float, float]] = []
+        self.sums: dict[str, float] = {}
+        self.summed = 0
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._started = False
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    def update(self) -> None:
+        """Collect one rollout, learn from it, measure the noise.
+
+        Raises:
+            RunStopped: loss or gradient is not finite; weights are those before the bad step.
+        """
+        if not self._started:
+            self.env.reset()
+            self._started = True
+        self._collect()
+        self._set_learning_rate()
+        cadence = self.config.noise_cadence
+        due = cadence > 0 and self.updates % cadence == 0
+        self.backward.moments = None
+        try:
+            if isinstance(self.settings, a2c.Settings):
+                batch = a2c.batch_of(self.rollout, self.settings)
+                with self._phase("learn"):
+                    stats = a2c.update(
+                        self.policy,
+                        self.optimizer,
+                        batch,
+                        self.settings,
+                        backward=self.backward if due else plain_backward,
+                    )
+            else:
+                batch = ppo.batch_of(self.rollout, self.settings)
+                if due:
+                    with self._phase("measure"):
+                        self.optimizer.zero_grad(set_to_none=True)
+                        ppo.measure(self.policy, batch, self.settings, backward=self.backward)
+                with self._phase("learn"):
+                    stats = ppo.update(
+                        self.policy, self.optimizer, batch, self.settings, generator=self.generator
+                    )
+        except FloatingPointError as error:
+            raise RunStopped(
+                f"{error} at update {self.updates + 1} ({self.observations:,} observations): "
+                "the loss is no longer finite; try a smaller learning_rate"
+            ) from None
+        self.updates += 1
+        if self.backward.moments is not None and all(map(math.isfinite, self.backward.moments)):
+            self.meter.update(self.backward.moments, observations=cadence * self.config.batch * self.env.agents_per_env)
+        stats["explained_variance"] = _explained_variance(batch)
+        for name, value in stats.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.summed += 1
+
+    @torch.no_grad()
+    def _collect(self) -> None:
+        rollout = self.rollout
+        for t in range(rollout.steps):
+            obs = self.env.observation()
+            with self._phase("act"):
+                distribution, value = self.policy(obs)
+                actions = distribution.sample(self.generator)
+                rollout.obs[t] = obs
+                rollout.actions[t] = actions
+                rollout.log_prob[t] = distribution.log_prob(actions)
+                rollout.value[t] = value
+            with self._phase("emulate"):
+                step = self.env.step(actions)
+            rollout.reward[t] = step.reward
+            rollout.terminated[t] = step.terminated
+            rollout.truncated[t] = step.truncated
+            rollout.bootstrap[t] = 0
+            if step.final_obs is not None and bool(step.truncated.any()):
+                rollout.bootstrap[t, step.truncated] = self.policy(step.final_obs[step.truncated])[1]
+            self.observations += rollout.streams
+            self._note_games(step.score, step.length)
+        with self._phase("act"):
+            rollout.last_value = self.policy(self.env.observation())[1]
+
+    def _note_games(self, score: Tensor, length: Tensor) -> None:
+        finished = (~score.isnan()).nonzero().squeeze(1).tolist()
+        for stream in finished:
+            points = float(score[stream])
+            self.episodes.append((self.updates + 1, self.observations, stream, points, float(length[stream])))
+            self.recent.append(points)
+        self.games += len(finished)
+
+    def _set_learning_rate(self) -> None:
+        left = 1.0
+        if self.config.schedule == "linear":
+            left = max(0.0, 1.0 - self.observations / self.config.observations)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * left
+
+    @property
+    def score(self) -> float:
+        """Mean score of the last 100 finished games; NaN before the first."""
+        return sum(self.recent) / len(self.recent) if self.recent else math.nan
+
+    def take_row(self) -> tuple[dict[str, float], list[tuple[int, int, int, float, float]]]:
+        """A metric row over the updates since the last one, and the games finished since; starts both anew."""
+        reading = self.meter.read()
+        row = {name: total / self.summed for name, total in self.sums.items()}
+        row |= {
+            "observations": self.observations,
+            "score": self.score,
+            "games": self.games,
+            "noise_scale": math.nan if reading.value is None else reading.value,
+            "noise_scale_low": reading.low if self.meter_started else math.nan,
+            "noise_scale_high": reading.high if self.meter_started else math.nan,
+            "signal": reading.signal,
+            "noise": reading.noise,
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+        }
+        episodes, self.episodes, self.sums, self.summed = self.episodes, [], {}, 0
+        return row, episodes
+
+    @property
+    def meter_started(self) -> bool:
+        """Whether anything was measured yet."""
+        return self.meter.read().observations > 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what comes next; only tensors, numbers, strings, lists and dicts."""
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "env": self.env.state_dict(),
+            "meter": self.meter.state_dict(),
+            "counts": [self.observations, self.updates, self.games, self.summed],
+            "recent": list(self.recent),
+            "episodes": [list(episode) for episode in self.episodes],
+            "sums": dict(self.sums),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict` of a trainer with the same configuration."""
+        self.policy.load_state_dict(state["policy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.env.load_state_dict(state["env"])
+        self.meter.load_state_dict(state["meter"])
+        self.observations, self.updates, self.games, self.summed = state["counts"]
+        self.recent = collections.deque(state["recent"], maxlen=SCORE_WINDOW)
+        self.episodes = [(e[0], e[1], e[2], e[3], e[4]) for e in state["episodes"]]
+        self.sums = dict(state["sums"])
+        self._started = True
+
+    def close(self) -> None:
+        """End the environments."""
+        self.env.close()
+
+
+def _explained_variance(batch: Batch) -> float:
+    """1 - Var(returns - value) / Var(returns); NaN where returns don't vary."""
+    variance = batch.returns.var()
+    if not float(variance) > 0:
+        return math.nan
+    return float(1 - (batch.returns - batch.value).var() / variance)

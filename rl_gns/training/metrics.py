@@ -1,0 +1,127 @@
+"""The run's database: one SQLite file, one writer, write-ahead log, a transaction per metric row.
+
+Tables: `metrics` (everything that the seed determines, so that two equal runs have equal tables), `episodes` (every
+finished game), `noise_parts` (noise scale of parts of the loss, where asked for), `timing` (what the clock says).
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from rl_gns.errors import RunStopped
+
+COLUMNS = (
+    "observations",
+    "score",
+    "games",
+    "noise_scale",
+    "noise_scale_low",
+    "noise_scale_high",
+    "signal",
+    "noise",
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "grad_norm",
+    "clip_fraction",
+    "approx_kl",
+    "explained_variance",
+    "learning_rate",
+)
+PHASES = ("emulate", "act", "learn", "measure")
+TIMING = ("seconds", "sps", *PHASES)
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS metrics ("update" INTEGER PRIMARY KEY, {", ".join(f"{c} REAL" for c in COLUMNS)});
+CREATE TABLE IF NOT EXISTS timing ("update" INTEGER PRIMARY KEY, {", ".join(f"{c} REAL" for c in TIMING)});
+CREATE TABLE IF NOT EXISTS episodes ("update" INTEGER, observations INTEGER, stream INTEGER, score REAL, length REAL);
+CREATE TABLE IF NOT EXISTS noise_parts ("update" INTEGER, observations INTEGER, part TEXT, noise_scale REAL,
+    noise_scale_low REAL, noise_scale_high REAL, signal REAL, noise REAL);
+"""
+TABLES = ("metrics", "timing", "episodes", "noise_parts")
+
+
+def _number(value: float | None) -> float | None:
+    """SQLite keeps no NaN: it would become NULL unasked; say so once, here."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
+class MetricsWriter:
+    """The one writer of a run's metrics.db."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._guard("PRAGMA journal_mode=WAL")
+        self._guard("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+
+    def _guard(self, statement: str, values: tuple[float | int | str | None, ...] = ()) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise RunStopped(f"{self.path} could not be written: {error}; what it held is kept") from error
+
+    def write(
+        self,
+        update: int,
+        row: Mapping[str, float],
+        timing: Mapping[str, float],
+        episodes: Iterable[tuple[int, int, int, float, float]],
+        parts: Iterable[tuple[str, Mapping[str, float]]] = (),
+    ) -> None:
+        """Append one metric row with the games finished since the last, in one transaction.
+
+        Args:
+            update: optimizer updates so far.
+            row: values of COLUMNS; missing ones are stored as NULL.
+            timing: values of TIMING.
+            episodes: (update, observations, stream, score, length) of each finished game.
+            parts: (name, noise columns) for each measured part.
+
+        Raises:
+            RunStopped: the disk is full or read-only; the row is absent as a whole.
+        """
+        self._guard("BEGIN IMMEDIATE")
+        try:
+            self._insert("metrics", (update, *(_number(row.get(name)) for name in COLUMNS)))
+            self._insert("timing", (update, *(_number(timing.get(name)) for name in TIMING)))
+            for episode in episodes:
+                self._insert("episodes", episode)
+            names = ("noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise")
+            for part, values in parts:
+                cells = (_number(values.get(name)) for name in names)
+                self._insert("noise_parts", (update, row["observations"], part, *cells))
+            self._guard("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _insert(self, table: str, values: tuple[float | int | str | None, ...]) -> None:
+        self._guard(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+
+    def drop_after(self, update: int) -> None:
+        """Forget all rows newer than a checkpoint, in one transaction."""
+        self._guard("BEGIN IMMEDIATE")
+        for table in TABLES:
+            self._guard(f'DELETE FROM {table} WHERE "update" > ?', (update,))
+        self._guard("COMMIT")
+
+    def close(self) -> None:
+        """Fold the log into the file and close it."""
+        self._db.close()
+
+
+def read_table(path: Path, table: str) -> pd.DataFrame:
+    """One table of a run's database, also while the run is writing."""
+    if table not in TABLES:
+        raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        frame = pd.read_sql_query(f"SELECT * FROM {table} ORDER BY rowid", db)
+    db.close()
+    return frame.astype({c: float for c in frame.columns if c not in ("update", "stream", "part")})

@@ -1,0 +1,281 @@
+"""One run is one directory, and the directory is the only truth about the run.
+
+    config.toml     every setting, and the versions and machine it ran on
+    metrics.db      metric rows, finished games, timing (see `metrics.py`)
+    checkpoints/    the newest two (see `checkpoint.py`)
+    tensorboard/    a mirror of the metric rows
+    lock            held by the process that trains it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+import envs
+from rl_gns.errors import RunStopped, UserError
+from rl_gns.training import checkpoint
+from rl_gns.training import config as configs
+from rl_gns.training.config import TrainConfig
+from rl_gns.training.loop import Trainer
+from rl_gns.training.metrics import PHASES, MetricsWriter, read_table
+from rl_gns.training.progress import Progress, describe
+
+FREE_ON_RESUME = {"observations", "device", "threads", "checkpoint_every", "tensorboard"}
+"""Settings that may change when a run is resumed; the learning rate's linear schedule follows `observations`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run on disk, finished or not."""
+
+    path: Path
+    config: TrainConfig
+
+    def metrics(self) -> pd.DataFrame:
+        """One row per log interval: update, observations, score, noise scale and interval, loss parts, sps …."""
+        database = self.path / "metrics.db"
+        return read_table(database, "metrics").merge(read_table(database, "timing"), on="update", how="left")
+
+    def episodes(self) -> pd.DataFrame:
+        """One row per finished game: update, observations, stream, score, length."""
+        return read_table(self.path / "metrics.db", "episodes")
+
+    def noise_parts(self) -> pd.DataFrame:
+        """Noise scale of the loss's parts where they were asked for: update, observations, part, noise columns."""
+        return read_table(self.path / "metrics.db", "noise_parts")
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The newest complete checkpoint's state."""
+        return checkpoint.newest(self.path / "checkpoints")[1]
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run's directory.
+
+    Raises:
+        UserError: it is none.
+    """
+    path = Path(path)
+    if not (path / "config.toml").is_file() or not (path / "metrics.db").is_file():
+        raise UserError(f"{path} is no run: it has no config.toml and metrics.db")
+    return Run(path, configs.load(path / "config.toml"))
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train until `config.observations`, or until SIGINT or SIGTERM, which checkpoint first.
+
+    Args:
+        config: settings; None fields take the algorithm's defaults.
+        out: the run's directory; by default runs/NAME made of the main settings.
+        resume: go on from the newest complete checkpoint of `out`; the run's own settings hold, and those given
+            here that differ from both them and the defaults are refused, but for `observations` and a few more.
+        quiet: print nothing.
+
+    Returns:
+        The run. `Run.path` is its directory.
+
+    Raises:
+        UserError: settings or directory can't be used.
+        RunStopped: the run could not go on; what it had written stays.
+    """
+    console = Console(stderr=True, quiet=quiet)
+    path = Path(out) if out is not None else Path("runs") / default_name(configs.resolve(config))
+    if resume:
+        config = _settings_to_resume(path, config)
+    else:
+        config = configs.resolve(config)
+        if path.exists() and any(path.iterdir()):
+            raise UserError(f"{path} already exists: go on with --resume, or choose another --out")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the run's directory {path} can't be made: {error.strerror}") from None
+    with _lock(path):
+        return _train(config, path, resume, console, quiet)
+
+
+def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
+    trainer = Trainer(config)
+    try:
+        trainer.env.state_dict  # noqa: B018
+        writer = MetricsWriter(path / "metrics.db")
+        if resume:
+            found, state, warnings = checkpoint.newest(path / "checkpoints")
+            for line in warnings:
+                console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
+            trainer.load_state_dict(state)
+            writer.drop_after(trainer.updates)
+            console.print(f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False)
+        configs.save(config, path / "config.toml", _facts())
+        board = _board(path, trainer.observations) if config.tensorboard else None
+        try:
+            _loop(trainer, writer, board, path, console, quiet)
+        finally:
+            writer.close()
+            if board is not None:
+                board.close()
+    finally:
+        trainer.close()
+    return Run(path, config)
+
+
+def _loop(trainer: Trainer, writer: MetricsWriter, board: Any, path: Path, console: Console, quiet: bool) -> None:
+    config, folder = trainer.config, path / "checkpoints"
+    next_log = _next(trainer.observations, config.log_every)
+    next_checkpoint = _next(trainer.observations, config.checkpoint_every)
+    started, clock, before = time.monotonic(), time.monotonic(), trainer.observations
+    saved = -1
+    with _stop_on_signals() as stop, Progress(console, quiet) as progress:
+        try:
+            while trainer.observations < config.observations and not stop:
+                trainer.update()
+                if trainer.observations >= next_log or trainer.observations >= config.observations:
+                    now = time.monotonic()
+                    timing = {name: trainer.seconds[name] / max(now - clock, 1e-9) for name in PHASES}
+                    sps = (trainer.observations - before) / max(now - clock, 1e-9)
+                    row, episodes = trainer.take_row()
+                    writer.write(trainer.updates, row, {"seconds": now - started, "sps": sps, **timing}, episodes)
+                    if board is not None:
+                        _mirror(board, row, sps, trainer.observations)
+                    reading = trainer.meter.read()
+                    score = None if not trainer.recent else trainer.score
+                    progress.show(
+                        describe(trainer.observations, config.observations, sps, score, str(reading), timing)
+                    )
+                    next_log = _next(trainer.observations, config.log_every)
+                    clock, before = time.monotonic(), trainer.observations
+                    trainer.seconds = dict.fromkeys(PHASES, 0.0)
+                if trainer.observations >= next_checkpoint:
+                    checkpoint.save(folder, trainer.observations, trainer.state_dict())
+                    saved = trainer.observations
+                    next_checkpoint = _next(trainer.observations, config.checkpoint_every)
+        except RunStopped as error:
+            kept = sorted(folder.glob("*.ckpt"))
+            where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
+            raise RunStopped(f"{error}; {where}") from error.__cause__
+        except (RuntimeError, envs.EnvError) as error:
+            kept = sorted(folder.glob("*.ckpt"))
+            where = f"go on from {kept[-1].name} with --resume" if kept else "no checkpoint was written yet"
+            raise RunStopped(f"{' '.join(str(error).split())}; {where}") from error
+    if saved != trainer.observations:
+        checkpoint.save(folder, trainer.observations, trainer.state_dict())
+    if stop:
+        console.print(
+            f"stopped at {trainer.observations:,} observations; go on with: rl-gns train --resume --out {path}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _next(observations: int, every: float) -> float:
+    """The next multiple of `every`, so that a resumed run logs at the same updates."""
+    return (observations // every + 1) * every
+
+
+def default_name(config: TrainConfig) -> str:
+    """E.g. pong-a2c-n16-t5-lr0.0007-s1."""
+    game = config.env.partition(":")[2].replace("/", "_")
+    return f"{game}-{config.algo}-n{config.num_envs}-t{config.rollout}-lr{config.learning_rate:g}-s{config.seed}"
+
+
+def _settings_to_resume(path: Path, asked: TrainConfig) -> TrainConfig:
+    stored = load_run(path).config
+    default = TrainConfig()
+    changes = {}
+    for field in dataclasses.fields(TrainConfig):
+        value = getattr(asked, field.name)
+        if value in (getattr(default, field.name), getattr(stored, field.name)):
+            continue
+        if field.name not in FREE_ON_RESUME:
+            raise UserError(
+                f"{path} was trained with {field.name}={getattr(stored, field.name)}, not {value}: "
+                "leave that setting out, or start a new run"
+            )
+        changes[field.name] = value
+    return configs.resolve(dataclasses.replace(stored, **changes))
+
+
+def _facts() -> dict[str, Any]:
+    versions = {}
+    for name in ("rl-gns", "torch", "ale-py", "gymnasium", "numpy", "opencv-python-headless"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    machine = {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processors": len(os.sched_getaffinity(0)),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+    return {"versions": {**versions, "commit": git.stdout.strip() or "unknown"}, "machine": machine}
+
+
+def _board(path: Path, observations: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(path / "tensorboard"), purge_step=observations or None)  # type: ignore[no-untyped-call]
+
+
+def _mirror(board: Any, row: dict[str, float], sps: float, observations: int) -> None:
+    for name, value in {**row, "sps": sps}.items():
+        if name != "observations" and value == value:
+            board.add_scalar(name, value, observations)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with (path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is training {path}") from None
+        yield
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """A list that is non-empty once SIGINT or SIGTERM has come; a second SIGINT interrupts at once."""
+    stop: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if stop and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.append(number)
+
+    try:
+        old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

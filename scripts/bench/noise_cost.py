@@ -1,0 +1,146 @@
+"""What measuring the noise adds to an update: forward and backward of the `nature` network under an A2C loss.
+
+    python scripts/bench/noise_cost.py                            # all sizes, all cores
+    python scripts/bench/noise_cost.py --sizes 5x16 --rounds 41 --json cost.json
+
+Against the plain update run, in turn and in one process: K separate backward passes (`loop K`) and the single
+pass that notes every unit's norm, on a time-major batch (`one pass K`) and on one sorted by environment
+(`units first K`). K = N is a unit per environment. Other jobs on the machine slow several updates in a row, so
+what counts is the ratio to the plain update run next to each: the table gives its median and quartiles.
+`--clock cpu` counts processor time, which waiting for a core does not add to; use it with `--threads 1`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from agents.networks import make_policy
+from rl_gns.noise import backward_in_groups, moments
+from rl_gns.noise.per_environment import per_environment_backward
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def a2c(policy: nn.Module, T: int, N: int, seed: int = 0) -> Callable[..., Tensor]:
+    """Loss per observation, [T, n] or [n, T], of a random rollout [T, N] given a slice of n environments."""
+    g = torch.Generator().manual_seed(seed)
+    obs = torch.randint(0, 256, (T, N, 4, 84, 84), dtype=torch.uint8, generator=g)
+    actions = torch.randint(0, 6, (T, N), generator=g)
+    advantages, returns = torch.randn(T, N, generator=g), torch.randn(T, N, generator=g)
+
+    def loss(environments: slice, units_first: bool = False) -> Tensor:
+        parts = [x[:, environments] for x in (obs, actions, advantages, returns)]
+        if units_first:
+            parts = [x.transpose(0, 1) for x in parts]
+        o, a, advantage, target = (x.flatten(0, 1) for x in parts)
+        distribution, value = policy(o)
+        policy_loss = -distribution.log_prob(a) * advantage
+        losses = policy_loss + 0.25 * (value - target).square() - 0.01 * distribution.entropy()
+        return losses.view(parts[1].shape)  # type: ignore[no-any-return]
+
+    return loss
+
+
+def contenders(policy: nn.Module, T: int, N: int) -> dict[str, Callable[[], Any]]:
+    """Name -> one update's forward and backward; "plain" first."""
+    loss, everyone = a2c(policy, T, N), slice(0, N)
+
+    def plain() -> None:
+        loss(everyone).mean().backward()
+
+    def loop(k: int) -> Callable[[], Any]:
+        groups = [slice(i * N // k, (i + 1) * N // k) for i in range(k)]
+        return lambda: backward_in_groups(loss, groups, policy.parameters())
+
+    def one_pass(k: int) -> Callable[[], Any]:
+        return lambda: moments(*per_environment_backward(lambda: loss(everyone), policy, units=k))
+
+    def units_first(k: int) -> Callable[[], Any]:
+        return lambda: moments(
+            *per_environment_backward(lambda: loss(everyone, True), policy, units=k, dim=0)
+        )
+
+    loops = [k for k in (2, 4, 8, 16) if N % k == 0]
+    passes = sorted({k for k in (4, 8, 16, N) if N % k == 0})
+    found: dict[str, Callable[[], Any]] = {"plain": plain}
+    found |= {f"loop {k}": loop(k) for k in loops}
+    found |= {f"one pass {k}": one_pass(k) for k in passes}
+    found |= {f"units first {k}": units_first(k) for k in passes}
+    return found
+
+
+def measure(
+    policy: nn.Module, T: int, N: int, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, dict[str, float]]:
+    """Median milliseconds, and quartiles of the ratio to the plain update that ran next to it."""
+    updates = contenders(policy, T, N)
+    seconds: dict[str, list[float]] = {name: [] for name in updates}
+    ratios: dict[str, list[float]] = {name: [] for name in updates}
+
+    def timed(name: str) -> float:
+        policy.zero_grad(set_to_none=True)
+        begin = clock()
+        updates[name]()
+        return clock() - begin
+
+    for i in range(-1, rounds):  # round -1 warms up
+        for name in updates:
+            # In pairs, each order as often: other load then hits both, and no one always runs second.
+            first, second = (timed(n) for n in (("plain", name) if i % 2 else (name, "plain")))
+            plain, other = (first, second) if i % 2 else (second, first)
+            if i >= 0:
+                seconds[name].append(other)
+                ratios[name].append(other / plain)
+    rows = {}
+    for name in updates:
+        low, middle, high = np.quantile(ratios[name], (0.25, 0.5, 0.75)).tolist()
+        ms = statistics.median(seconds[name]) * 1e3
+        rows[name] = {"ms": ms, "ratio": middle, "ratio_low": low, "ratio_high": high}
+    return rows
+
+
+def main() -> None:
+    """Print a table per size; write all numbers to --json."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", default=["5x16", "5x256", "128x8"], help="TxN, rollout x environments"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="pairs per contender; default 4000 observations' worth, 7 to 41"
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch threads")
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="wall or processor time")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    policy = make_policy("nature", spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6))
+    about = {"torch": torch.__version__, "threads": options.threads, "clock": options.clock}
+    result: dict[str, Any] = {**about, "sizes": {}}
+    for size in options.sizes:
+        T, N = (int(x) for x in size.split("x"))
+        rounds = options.rounds or min(41, max(7, 4000 // (T * N)))
+        rows = result["sizes"][size] = measure(policy, T, N, rounds, CLOCKS[options.clock])
+        print(f"\n[T={T}, N={N}], {T * N} observations, {options.threads} threads, {rounds} rounds")
+        print(f"{'':16}{'ms':>9}{'ratio':>8}   quartiles")
+        for name, row in rows.items():
+            quartiles = f"{row['ratio_low']:.3f} .. {row['ratio_high']:.3f}"
+            print(f"{name:16}{row['ms']:9.1f}{row['ratio']:8.3f}   {quartiles}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

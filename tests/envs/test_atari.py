@@ -1,0 +1,235 @@
+"""The batch of Atari games: snapshots, seeding, stacking, ends, bad input, processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import envs
+from envs.atari import WorkerDied
+from envs.atari_game import AtariGame, GameError, atari_games
+from envs.batched import EnvError, Step
+from envs.protocol import PROTOCOLS
+
+
+def play(env: envs.BatchedEnv, actions: torch.Tensor) -> list[Step]:
+    return [env.step(a) for a in actions]
+
+
+def same(a: list[Step], b: list[Step]) -> bool:
+    def equal(x: torch.Tensor | None, y: torch.Tensor | None, rows: torch.Tensor) -> bool:
+        if x is None or y is None:
+            return x is y
+        return torch.equal(x[rows].float().nan_to_num(-1e9), y[rows].float().nan_to_num(-1e9))
+
+    every = slice(None)
+    return all(
+        all(
+            equal(getattr(p, name), getattr(q, name), (p.terminated | p.truncated) if name == "final_obs" else every)
+            for name in Step._fields
+        )
+        for p, q in zip(a, b, strict=True)
+    )
+
+
+def random_actions(env: envs.BatchedEnv, steps: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, int(env.action_space.n), (steps, env.num_envs), generator=generator)
+
+
+@pytest.mark.parametrize("protocol", ["baselines", "machado"])
+@pytest.mark.parametrize("name", atari_games())
+def test_snapshot_round_trip(name: str, protocol: str) -> None:
+    game, other = (AtariGame(name, PROTOCOLS[protocol]) for _ in range(2))
+    game.reset(seed=4, index=0)
+    other.reset(seed=9, index=3)
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(len(game.actions), size=(2, 60))
+    for action in first[: rng.integers(61)]:
+        game.step(int(action))
+    other.restore(game.state())
+    np.testing.assert_array_equal(game.frame, other.frame)
+    for action in second:
+        assert repr(game.step(int(action))) == repr(other.step(int(action)))  # repr: NaN equals NaN
+        np.testing.assert_array_equal(game.frame, other.frame)
+
+
+def test_there_are_over_a_hundred_single_player_games() -> None:
+    games = atari_games()
+    assert len(games) >= 100
+    assert "combat" not in games  # two players only
+
+
+@pytest.mark.parametrize("protocol", ["baselines", "machado"])
+def test_batch_snapshot_over_ends_and_other_worker_counts(protocol: str) -> None:
+    options = {"protocol": protocol, "start_spread": 20}
+    with envs.make("atari:breakout", 5, seed=3, workers=2, **options) as env:
+        env.reset()
+        actions = random_actions(env, 500)
+        play(env, actions[:200])
+        state = env.state_dict()
+        going_on = play(env, actions[200:])
+        assert any(bool((~s.score.isnan()).any()) for s in going_on)
+        env.load_state_dict(state)
+        assert torch.equal(env.observation(), state["obs"])
+        assert same(going_on, play(env, actions[200:]))
+    with envs.make("atari:breakout", 5, seed=77, workers=3, **options) as other:
+        other.load_state_dict(state)
+        assert same(going_on, play(other, actions[200:]))
+
+
+def test_environment_i_is_the_same_whatever_the_batch_or_workers() -> None:
+    with (
+        envs.make("atari:seaquest", 6, seed=5, workers=2, start_spread=30) as many,
+        envs.make("atari:seaquest", 2, seed=5, workers=1, start_spread=30) as few,
+    ):
+        assert torch.equal(many.reset()[:2], few.reset())
+        actions = random_actions(many, 300)
+        for a in actions:
+            p, q = many.step(a), few.step(a[:2])
+            assert torch.equal(p.obs[:2], q.obs)
+            assert torch.equal(p.reward[:2], q.reward)
+            assert torch.equal(p.terminated[:2], q.terminated)
+
+
+def test_seeds_differ_and_repeat() -> None:
+    with envs.make("atari:seaquest", 2, seed=1, start_spread=50) as env:
+        first, again, other = env.reset(1).clone(), env.reset(1).clone(), env.reset(2).clone()
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert not torch.equal(first[0], first[1])  # the starts differ between environments
+
+
+def test_stack_is_the_last_four_frames_and_black_before_an_episode() -> None:
+    with envs.make("atari:breakout", 3, seed=1) as env:
+        obs = env.reset()
+        assert not obs[:, :3].any()
+        frames = [obs[:, -1].clone()]
+        ended_once = False
+        for a in random_actions(env, 250):
+            step = env.step(a)
+            ended = step.terminated | step.truncated
+            assert torch.equal(step.obs[~ended, 2], frames[-1][~ended])
+            assert not step.obs[ended, :3].any()
+            if bool(ended.any()):
+                ended_once = True
+                assert step.final_obs is not None
+                assert torch.equal(step.final_obs[ended, 2], frames[-1][ended])
+            frames.append(step.obs[:, -1].clone())
+        assert ended_once
+
+
+def test_a_lost_life_ends_the_episode_but_not_the_score() -> None:
+    with envs.make("atari:breakout", 4, seed=2) as env:
+        env.reset()
+        steps = play(env, random_actions(env, 800))
+    terminated = torch.stack([s.terminated for s in steps])
+    score = torch.stack([s.score for s in steps])
+    reward = torch.stack([s.reward for s in steps])
+    lives, games = int(terminated.sum()), int((~score.isnan()).sum())
+    assert games >= 4
+    assert lives > 3.5 * games  # Breakout has five lives
+    assert bool(terminated[~score.isnan()].all())
+    assert set(reward.unique().tolist()) <= {-1.0, 0.0, 1.0}
+
+
+def test_raw_score_is_kept_beside_the_clipped_reward() -> None:
+    with envs.make("atari:space_invaders", 4, seed=2) as env:
+        env.reset()
+        steps = play(env, random_actions(env, 700))
+    score = torch.stack([s.score for s in steps])
+    scores = score[~score.isnan()]
+    assert len(scores) >= 2
+    assert float(scores.max()) >= 50  # invaders are worth 5 to 30 points, the clipped reward only 1 each
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "words"),
+    [
+        ("atari:pogn", {}, "did you mean pong"),
+        ("atary:pong", {}, "did you mean atari:pong"),
+        ("pong", {}, "PREFIX:NAME"),
+        ("atari:combat", {}, "no Atari game 'combat'"),
+        ("atari:pong", {"protocol": "dopamine"}, "unknown protocol 'dopamine'"),
+        ("atari:pong", {"stikcy": 0.2}, "no option 'stikcy'"),
+        ("atari:pong", {"sticky": 1.5}, "sticky"),
+        ("atari:pong", {"start_spread": -1}, "start_spread"),
+        ("gym:CartPole-v7", {}, "CartPole"),
+        ("gym:CartPol-v1", {}, "did you mean CartPole-v1"),
+        ("gym:CartPole-v1", {"colour": 3}, "colour"),
+    ],
+)
+def test_bad_names_and_options_get_one_line(spec: str, options: dict, words: str) -> None:
+    with pytest.raises((EnvError, GameError), match=words) as caught:
+        envs.make(spec, 2, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_sizes_shapes_and_snapshots_get_one_line() -> None:
+    with pytest.raises(EnvError, match="at least 1"):
+        envs.make("atari:pong", 0)
+    with envs.make("atari:pong", 2) as env, envs.make("atari:pong", 3) as other:
+        env.reset()
+        other.reset()
+        with pytest.raises(EnvError, match="shape"):
+            env.step(torch.zeros(3, dtype=torch.int64))
+        with pytest.raises(EnvError, match="integer"):
+            env.step(torch.zeros(2))
+        with pytest.raises(EnvError, match="snapshot"):
+            other.load_state_dict(env.state_dict())
+
+
+def test_an_impossible_action_is_reported_and_the_workers_live_on() -> None:
+    with envs.make("atari:pong", 2, workers=1) as env:
+        env.reset()
+        with pytest.raises(RuntimeError, match="IndexError"):
+            env.step(torch.tensor([0, 99]))
+        env.step(torch.tensor([0, 1]))
+
+
+def test_a_killed_worker_is_named_with_its_exit_code() -> None:
+    with envs.make("atari:pong", 4, workers=2) as env:
+        env.reset()
+        os.kill(env._remotes[1].process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match=r"environments 2-3 ended \(exit code -9\)"):
+            for _ in range(3):
+                env.step(torch.zeros(4, dtype=torch.int64))
+
+
+def test_workers_end_with_their_parent() -> None:
+    program = (
+        "import envs, time\n"
+        "env = envs.make('atari:pong', 2, workers=2); env.reset()\n"
+        "print(*[r.process.pid for r in env._remotes], flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(_alive(pid) for pid in workers):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_render_is_the_emulators_own_picture() -> None:
+    with envs.make("atari:pong", 2, workers=2) as env:
+        env.reset()
+        assert env.render(1).shape == (210, 160, 3)
+        with pytest.raises(EnvError, match="no environment 2"):
+            env.render(2)

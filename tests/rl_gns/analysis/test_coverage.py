@@ -1,0 +1,77 @@
+"""Why the interval of `fit_front` is what it is: how often candidates hold the truth (nominal 95 %)."""
+
+import numpy as np
+import pytest
+
+from rl_gns.analysis import fit_front
+from rl_gns.analysis._profile import Points, minimise
+
+REPEATS = 300
+
+
+def sample(rng, sizes, seeds, b_crit, shared):
+    """Updates over batch sizes, seed scatter 0.1, and a scatter `shared` by the seeds of one batch size."""
+    batch = 40.0 * 2.0 ** np.arange(sizes)
+    log_noise = 0.1 * rng.standard_normal((sizes, seeds)) + shared * rng.standard_normal((sizes, 1))
+    return np.repeat(batch, seeds), (1000 * (1 + b_crit / batch[:, None]) * np.exp(log_noise)).reshape(-1)
+
+
+def percentiles(rng, batch, updates, seeds, replicas=150):
+    """The plain alternatives: resample residuals (one seed) or seeds within batch sizes (several)."""
+    points = Points(batch, np.log(updates))
+    found = points.at(minimise(points))
+    fitted = found.intercept + np.log1p(np.exp(minimise(points)) / batch)
+    n = batch.size
+    values = []
+    for _ in range(replicas):
+        if seeds == 1:
+            y = fitted + rng.choice((points.log_y - fitted) * np.sqrt(n / (n - 2)), n)
+        else:
+            rows = np.arange(0, n, seeds)[:, None] + rng.integers(0, seeds, (n // seeds, seeds))
+            y = points.log_y[rows.reshape(-1)]
+        grid = points.grid()
+        values.append(grid[Points(batch, y).at(grid).objective.argmin()])
+    return np.exp(np.quantile(values, [0.025, 0.975]))
+
+
+def coverage(sizes, seeds, b_crit, shared, method):
+    held = []
+    for repeat in range(REPEATS):
+        rng = np.random.default_rng(repeat)
+        batch, updates = sample(rng, sizes, seeds, b_crit, shared)
+        if method == "percentiles":
+            low, high = percentiles(rng, batch, updates, seeds)
+        else:
+            front = fit_front(batch, updates, seed=repeat, bootstrap=300)
+            low, high = front.b_crit_low or 0.0, front.b_crit_high or np.inf
+        held.append(low <= b_crit <= high)
+    return float(np.mean(held))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sizes", "seeds", "b_crit", "shared", "least"),
+    [
+        (3, 1, 100, 0.0, 0.92),
+        (4, 1, 160, 0.0, 0.92),
+        (6, 1, 300, 0.0, 0.92),
+        (6, 1, 2000, 0.0, 0.92),
+        (6, 1, 20000, 0.0, 0.92),
+        (10, 1, 640, 0.0, 0.92),
+        (5, 2, 300, 0.0, 0.92),
+        (6, 3, 300, 0.0, 0.92),
+        (6, 3, 300, 0.07, 0.89),
+        (5, 3, 300, 0.1, 0.89),
+        (3, 5, 100, 0.05, 0.87),
+    ],
+)
+def test_interval_holds_the_truth(sizes, seeds, b_crit, shared, least):
+    assert least <= coverage(sizes, seeds, b_crit, shared, "ours") <= 0.995
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sizes", "seeds", "b_crit", "shared"), [(5, 1, 160, 0.0), (5, 2, 300, 0.0), (6, 3, 300, 0.07)]
+)
+def test_percentiles_do_not(sizes, seeds, b_crit, shared):
+    assert coverage(sizes, seeds, b_crit, shared, "percentiles") < 0.92

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rl_gns.analysis import design_effect, exchange_rate, fit_rollouts
+
+N = np.array([8, 16, 32, 64, 128, 256] * 4)
+T = np.repeat([5, 10, 20, 40], 6)
+S_MIN = {5: 1000.0, 10: 900.0, 20: 850.0, 40: 1100.0}
+
+
+def updates(b_1=640.0, time=8.0, s_min=S_MIN):
+    level = np.array([s_min[t] for t in T.tolist()])
+    return level * (1 + b_1 * design_effect(T, np.exp(-1 / time)) / (N * T))
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    s = updates() * np.exp(0.05 * np.random.default_rng(0).standard_normal(N.size))
+    return fit_rollouts(N, T, s, bootstrap=100)
+
+
+@given(st.integers(1, 60), st.floats(0, 1))
+def test_design_effect_equals_the_variance_of_a_mean(t, rho):
+    covariance = np.array([[rho ** abs(i - j) for j in range(t)] for i in range(t)])
+    assert float(design_effect(t, rho)) == pytest.approx(covariance.mean() * t)
+
+
+def test_design_effect_limits():
+    assert design_effect([1, 5, 40], 0.0).tolist() == [1, 1, 1]
+    assert design_effect([1, 5, 40], 1.0) == pytest.approx([1, 5, 40])
+    assert float(design_effect(100_000, 0.5)) == pytest.approx(3, rel=1e-3)
+
+
+def test_exact_data_are_recovered():
+    law = fit_rollouts(N, T, updates(), bootstrap=0)
+    assert law.b_1 == pytest.approx(640, rel=1e-4)
+    assert law.correlation_time == pytest.approx(8, rel=1e-4)
+    assert law.s_min == pytest.approx(S_MIN, rel=1e-4)
+    assert law.rms_log_residual < 1e-6
+    for t in (5, 40):
+        assert law.n_crit(t).value == pytest.approx(
+            640 * float(design_effect(t, np.exp(-1 / 8))) / t, rel=1e-4
+        )
+        assert law.updates(64, t).value == pytest.approx(updates()[(t == T) & (N == 64)][0], rel=1e-4)
+
+
+def test_shared_s_min_reaches_other_rollouts():
+    s = updates(s_min=dict.fromkeys(S_MIN, 1000.0))
+    law = fit_rollouts(N, T, s, shared=True, bootstrap=0)
+    assert law.s_min[5] == law.s_min[40] == pytest.approx(1000, rel=1e-4)
+    expected = 1000 * (1 + 640 * float(design_effect(80, np.exp(-1 / 8))) / (64 * 80))
+    assert law.updates(64, 80).value == pytest.approx(expected, rel=1e-4)
+
+
+def test_intervals_hold_the_truth(noisy):
+    assert noisy.b_1_low < 640 < noisy.b_1_high
+    assert noisy.correlation_time_low < 8 < noisy.correlation_time_high
+    for t in S_MIN:
+        interval = noisy.n_crit(t)
+        assert interval.low < 640 * float(design_effect(t, np.exp(-1 / 8))) / t < interval.high
+
+
+def test_exchange_rate_at_equal_batch(noisy):
+    s = updates()
+    exact = fit_rollouts(N, T, s, bootstrap=0)
+    truth = s[(T == 40) & (N == 32)][0] / s[(T == 5) & (N == 256)][0]
+    assert exchange_rate(exact, 1280, 40, 5).value == pytest.approx(truth, rel=1e-4)
+    assert exchange_rate(exact, 1280, 5, 40).value == pytest.approx(1 / truth, rel=1e-4)
+    found = exchange_rate(noisy, 1280, 40, 5)
+    assert found.low < truth < found.high
+    assert exchange_rate(noisy, 1280, 10, 10).low == pytest.approx(1)
+
+
+def test_correlation_that_outlasts_rollouts_and_none_at_all():
+    lasting = fit_rollouts(N, T, updates(time=1e9), bootstrap=0)
+    assert lasting.correlation_time is None
+    assert "longer" in lasting.note
+    assert lasting.n_crit(5).value == pytest.approx(lasting.n_crit(40).value, rel=0.02)
+    independent = fit_rollouts(N, T, updates(time=1e-3), bootstrap=0)
+    assert independent.correlation_time < 0.3
+    assert independent.b_1 == pytest.approx(640, rel=0.05)
+
+
+def test_same_seed_same_bytes():
+    s = updates() * np.exp(0.1 * np.random.default_rng(1).standard_normal(N.size))
+    one = fit_rollouts(N, T, s, seed=3, bootstrap=10)
+    other = fit_rollouts(N[::-1], T[::-1], s[::-1], seed=3, bootstrap=10)
+    assert one.replicas.tobytes() == other.replicas.tobytes()
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("n", "t", "s", "message"),
+    [
+        ([], [], [], "empty"),
+        ([1, 2, 4], [5, 5, 5], [3, 2, 1], "one rollout length"),
+        ([1, 2, 4], [5, 5, 10], [3, 2, 1], "rollout 10 has one number"),
+        ([1, 2, 1, 2], [5, 5, 10, 10], [3, 2, 3, 2], "more than 4 settings"),
+        ([1, 2], [5, 5.5], [3, 2], "whole numbers"),
+        ([1, 2], [5], [3, 2], "one length"),
+        ([1, 2], [5, 5], [3, np.nan], "updates must be finite"),
+    ],
+)
+def test_bad_input_is_one_line(n, t, s, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        fit_rollouts(n, t, s)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_rollout_and_bad_batch(noisy):
+    with pytest.raises(ValueError, match="no S_min for rollout 7"):
+        noisy.updates(10, 7)
+    with pytest.raises(ValueError, match="batch"):
+        exchange_rate(noisy, 0, 5, 10)
+    with pytest.raises(ValueError, match="correlation"):
+        design_effect(5, 1.5)

@@ -1,0 +1,124 @@
+"""The moments against explicit vectors, the paper's own formula, and gradients of known G and Σ."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rl_gns.noise import Moments, moments
+
+REPETITIONS = 2000
+WITHIN = 3.0
+
+
+def of_vectors(g: np.ndarray) -> Moments:
+    return moments((g**2).sum(1).tolist(), float((g.mean(0) ** 2).sum()))
+
+
+def vectors(n: int, d: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0.3, 1.0, (n, d))
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (2, 7), (5, 3), (64, 10)])
+def test_signal_is_the_mean_product_of_different_units_and_noise_the_trace_of_their_covariance(n, d):
+    g = vectors(n, d, seed=n)
+    products = g @ g.T
+    signal, noise, units = of_vectors(g)
+    assert signal == pytest.approx((products.sum() - np.trace(products)) / (n * (n - 1)))
+    assert noise == pytest.approx(np.trace(np.atleast_2d(np.cov(g.T))))
+    assert units == n
+
+
+@pytest.mark.parametrize(("unit_observations", "n"), [(1, 2), (5, 16), (128, 3)])
+def test_equals_the_papers_formula_for_two_batch_sizes(unit_observations, n):
+    g = vectors(n, 6, seed=n)
+    b, batch = unit_observations, unit_observations * n
+    at_b, at_batch = (g**2).sum(1).mean(), (g.mean(0) ** 2).sum()
+    signal, noise, _ = of_vectors(g)
+    assert signal == pytest.approx((batch * at_batch - b * at_b) / (batch - b))
+    assert noise * unit_observations == pytest.approx((at_b - at_batch) / (1 / b - 1 / batch))
+
+
+def problem(d: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """G, a factor of the covariance of one observation's gradient, and the covariance of a unit's mean.
+
+    A unit is 5 observations whose errors are correlated as 0.7^|t-s|.
+    """
+    rng = np.random.default_rng(7)
+    factor = rng.normal(size=(d, d)) * np.geomspace(1, 0.1, d)
+    g = rng.normal(size=d) * 0.8
+    t = np.arange(5)
+    rows = 0.7 ** np.abs(t[:, None] - t)
+    return g, factor, factor @ factor.T * rows.mean()
+
+
+def sampled_units(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    g, factor, _ = problem()
+    t = np.arange(5)
+    rows = np.linalg.cholesky(0.7 ** np.abs(t[:, None] - t))
+    z = np.random.default_rng(seed).normal(size=(*shape, 5, len(g)))
+    return g + (rows @ z).mean(-2) @ factor.T
+
+
+@pytest.mark.parametrize("n", [2, 6])
+@pytest.mark.parametrize("environments", [1, 3])
+def test_unbiased_with_the_predicted_variance(n, environments):
+    g, _, sigma = problem()
+    groups = sampled_units((REPETITIONS, n, environments), seed=n).mean(2)
+    readings = [of_vectors(u).regrouped(environments) for u in groups]
+    signal = np.array([r.signal for r in readings])
+    noise = np.array([r.noise for r in readings])
+    for estimates, truth in ((signal, g @ g), (noise, np.trace(sigma))):
+        assert abs(estimates.mean() - truth) < WITHIN * estimates.std() / math.sqrt(REPETITIONS)
+    s = sigma / environments
+    predicted = 4 * g @ s @ g / n + 2 * np.trace(s @ s) / (n * (n - 1))
+    assert signal.var(ddof=1) == pytest.approx(predicted, rel=0.1)
+    assert {r.units for r in readings} == {n * environments}
+
+
+def test_observations_of_one_unit_are_no_units():
+    """Rows of one environment taken for independent would give another number: that of independent rows."""
+    _, factor, sigma = problem()
+    assert np.trace(sigma) > 2 * np.trace(factor @ factor.T) / 5
+
+
+norms = st.lists(st.floats(0, 1e6), min_size=2, max_size=30)
+
+
+@given(norms, st.floats(0, 1e6), st.integers(-40, 40))
+def test_scales_with_the_squared_norms(q_i, q, power):
+    c = 2.0**power
+    plain = moments(q_i, q)
+    assert moments([c * x for x in q_i], c * q) == (c * plain.signal, c * plain.noise, plain.units)
+
+
+@given(norms.flatmap(lambda q_i: st.tuples(st.just(q_i), st.permutations(q_i))), st.floats(0, 1e6))
+def test_order_of_units_does_not_matter(pair, q):
+    assert moments(pair[0], q) == moments(pair[1], q)
+
+
+@given(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
+def test_two_units_of_one_dimension(a, b):
+    signal, noise, _ = moments([a * a, b * b], ((a + b) / 2) ** 2)
+    assert signal == pytest.approx(a * b, abs=1e-9)
+    assert noise == pytest.approx((a - b) ** 2 / 2, abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=30), st.floats(0, 1e6))
+def test_signal_and_noise_add_up_to_the_mean_squared_norm(q_i, q):
+    signal, noise, n = moments(q_i, q)
+    assert signal + noise == pytest.approx(math.fsum(q_i) / n, abs=1e-6)
+
+
+def test_tensor_of_norms():
+    q_i = torch.tensor([4.0, 16.0])
+    assert moments(q_i, torch.tensor(9.0)) == moments([4.0, 16.0], 9.0) == (8.0, 2.0, 2)
+
+
+@pytest.mark.parametrize("q_i", [[], [1.0], torch.ones(1)])
+def test_one_unit_says_nothing_of_spread(q_i):
+    with pytest.raises(ValueError, match="at least two units"):
+        moments(q_i, 1.0)

@@ -167,6 +167,41 @@ class MLP(nn.Module):
         return self.action(self.policy_tower(x)), self.value(self.value_tower(x)).squeeze(-1)
 
 
+class Tabular(nn.Module):
+    """No torso: logits (or mean) and value linear in the observation without bias, one-hot if it is an index.
+
+    The policy whose gradient the `solvable:` worlds know exactly.
+    """
+
+    def __init__(self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> None:
+        super().__init__()
+        self.classes = int(observation_space.n) if isinstance(observation_space, spaces.Discrete) else None
+        if self.classes is None and len(observation_space.shape or ()) != 1:
+            raise ValueError(f"network 'tabular' wants an index or a flat vector, got {observation_space}; try 'mlp'")
+        inputs = self.classes or int((observation_space.shape or (0,))[0])
+        self.continuous = isinstance(action_space, spaces.Box)
+        if isinstance(action_space, spaces.Discrete):
+            self.logits = nn.Linear(inputs, int(action_space.n), bias=False)
+            nn.init.zeros_(self.logits.weight)
+        elif isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
+            self.mean = nn.Linear(inputs, int(action_space.shape[0]), bias=False)
+            nn.init.zeros_(self.mean.weight)
+            self.log_std = nn.Parameter(torch.zeros(int(action_space.shape[0])))
+        else:
+            raise ValueError(f"network 'tabular' has no action {action_space}: use Discrete or a flat Box")
+        self.value = nn.Linear(inputs, 1, bias=False)
+        nn.init.zeros_(self.value.weight)
+
+    def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """obs [B] integers or [B, m]."""
+        x = F.one_hot(obs.long(), self.classes) if self.classes is not None else obs
+        x = x.to(self.value.weight.dtype)
+        distribution: Distribution = (
+            Gaussian(self.mean(x), self.log_std) if self.continuous else Categorical(self.logits(x))
+        )
+        return distribution, self.value(x).squeeze(-1)
+
+
 def _picture_shape(name: str, space: gymnasium.Space[Any]) -> tuple[int, ...]:
     if not (isinstance(space, spaces.Box) and len(space.shape) == 3 and min(space.shape[1:]) >= 36):
         raise ValueError(f"network {name!r} wants pictures [C, H, W] of at least 36x36, got {space}; try 'mlp'")
@@ -185,6 +220,7 @@ NETWORKS: dict[str, Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], nn.Mo
     "nature": _nature,
     "impala": _impala,
     "mlp": MLP,
+    "tabular": Tabular,
 }
 
 

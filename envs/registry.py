@@ -45,8 +45,9 @@ def available() -> list[str]:
     import gymnasium
 
     from envs.atari_game import atari_games
+    from envs.solvable import WORLDS
 
-    return [f"atari:{name}" for name in atari_games()] + [
+    return [f"atari:{name}" for name in atari_games()] + [f"solvable:{name}" for name in WORLDS] + [
         f"gym:{name}"
         for name, spec in sorted(gymnasium.registry.items())
         if spec.namespace is None and not name.startswith("GymV")

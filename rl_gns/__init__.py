@@ -11,6 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rl_gns.studies.study import Study as Study
+    from rl_gns.studies.study import load_study as load_study
     from rl_gns.training.config import TrainConfig as TrainConfig
     from rl_gns.training.run import Run as Run
     from rl_gns.training.run import load_run as load_run
@@ -27,8 +29,10 @@ _HOME = {
     "Run": "rl_gns.training.run",
     "load_run": "rl_gns.training.run",
     "train": "rl_gns.training.run",
+    "Study": "rl_gns.studies.study",
+    "load_study": "rl_gns.studies.study",
 }
-__all__ = ["Run", "TrainConfig", "load_run", "train"]
+__all__ = ["Run", "Study", "TrainConfig", "load_run", "load_study", "train"]
 
 
 def __getattr__(name: str) -> Any:

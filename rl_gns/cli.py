@@ -6,6 +6,7 @@ Exit codes: 0 done (also when stopped by Ctrl-C after a checkpoint), 1 a run cou
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import io
 import re
 import sys
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import tyro
 
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.study_commands import StudyCommand
 from rl_gns.training.config import TrainConfig
 
 
@@ -97,7 +99,7 @@ class Noise:
 
     def run(self) -> None:
         """Print the table, draw the figure."""
-        from rl_gns.report import noise
+        from rl_gns.report import noise, noise_parts
         from rl_gns.training.run import load_run
 
         run = load_run(self.run_dir)
@@ -105,6 +107,9 @@ class Noise:
         if frame.empty:
             raise UserError(f"{self.run_dir} has no noise measurement yet: let it train longer, or with noise_budget > 0")
         print(noise.text(frame))
+        parts = run.noise_parts()
+        if len(parts):
+            print(noise_parts.text(parts))
         path = self.figure or self.run_dir / "noise.png"
         if path.suffix not in (".png", ".svg", ".pdf"):
             raise UserError(f"the figure must end in .png, .svg or .pdf, got {path}")
@@ -123,7 +128,7 @@ class Envs:
         print("\n".join(envs.available()))
 
 
-COMMANDS: dict[str, Any] = {"train": Train, "eval": Eval, "noise": Noise, "envs": Envs}
+COMMANDS: dict[str, Any] = {"train": Train, "eval": Eval, "noise": Noise, "envs": Envs, "study": StudyCommand}
 
 
 def _summary(run: Any) -> None:
@@ -152,10 +157,21 @@ def _parse(arguments: list[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        words = re.sub(r"[╭╮╰╯│─]+", " ", re.sub(r"\x1b\[[0-9;]*m", "", caught.getvalue()))
-        lines = [" ".join(line.split()) for line in words.splitlines()]
-        lines = [line for line in lines if line and not line.startswith(("Parsing error", "For full helptext"))]
-        raise UserError("; ".join(lines[:3]) + "; see rl-gns --help") from None
+        raise UserError(_one_line(caught.getvalue(), arguments)) from None
+
+
+def _one_line(message: str, arguments: list[str]) -> str:
+    """The gist of tyro's boxed message, with the nearest option where one is unknown."""
+    words = re.sub(r"[╭╮╰╯│─]+|-{5,}|\x1b\[[0-9;]*m", " ", message)
+    lines = [" ".join(line.split()) for line in words.splitlines()]
+    unknown = re.search(r"Unrecognized options?: (--?[\w-]+)", "\n".join(lines))
+    if unknown and arguments and arguments[0] in COMMANDS:
+        options = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(COMMANDS[arguments[0]])]
+        near = difflib.get_close_matches(unknown[1], options, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see rl-gns {arguments[0]} --help"
+        return f"unknown option {unknown[1]}; {hint}"
+    gist = [line for line in lines if line and not line.startswith(("Parsing error", "For full helptext"))]
+    return "; ".join(gist[:3]) + "; see rl-gns --help"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,10 +1,10 @@
 """Weight gradients taken unit by unit: the layers that have a rule, as autograd functions.
 
 Each function's forward is the plain layer. Its backward computes the gradient of the input once for the whole
-batch and gives the weight gradient as a plain backward would, but notes the squared norm of every unit's share.
+batch and returns the weight gradient of a plain backward, but notes the squared norm of every unit's share.
 Knows nothing of losses or of environments; `per_environment` decides which layers run through here.
 
-Rows are laid out [outer, units, inner]: [T, N/m, m] for a rollout [T, N] with groups of m environments as units.
+Rows are laid out [outer, units, inner]: [T, N/m, m] for a rollout [T, N] whose units are m environments each.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from torch import Tensor
 
 WRITE_COST = 24  # multiply-adds in the time of writing, squaring and adding up one float, on a CPU core
 MATERIALISED_AT_ONCE = 1 << 18  # floats; a unit's weight gradient is read back while it is still in the cache
-COPIED_AT_ONCE = (
-    1 << 21
-)  # floats; beyond it fresh memory costs more than a kernel call for each of a unit's runs
+COPIED_AT_ONCE = 1 << 21  # floats; beyond it fresh memory costs more than a kernel call for each run of rows
 
 
 class Layout(NamedTuple):
@@ -38,7 +36,7 @@ class Layout(NamedTuple):
         return self.outer * self.units * self.inner
 
     def leads(self, shape: tuple[int, ...], kept: int) -> bool:
-        """Whether `shape` less its last `kept` dimensions begins with the rows, flat or shaped as the loss."""
+        """If `shape` less its last `kept` dimensions begins with the rows, flat or shaped as the loss."""
         lead = shape[: len(shape) - kept]
         return lead[:1] == (self.rows,) or lead[: len(self.shape)] == self.shape
 
@@ -62,9 +60,7 @@ class Capture:
     def __init__(self) -> None:
         self.layout: Layout | None = None  # unknown until the forward has returned the loss
         self.covered: set[int] = set()  # id() of the parameters whose squared norms the rules note
-        self.further = (
-            False  # a pass for the other parameters: nothing is noted, covered ones get no gradient
-        )
+        self.further = False  # in a pass for the other parameters nothing is noted
         self.unit_sq: list[Tensor] = []
         self.mean_norms: list[Tensor] = []
 
@@ -179,15 +175,8 @@ class Conv2dRule(torch.autograd.Function):
         """x [rows, C, H, W]."""
         ctx.save_for_backward(x, weight)
         ctx.capture, ctx.ids, ctx.shape, ctx.kept = capture, (id(weight), id(bias)), tuple(x.shape), 3
-        ctx.settings = (
-            None if bias is None else [len(bias)],
-            stride,
-            padding,
-            dilation,
-            False,
-            [0, 0],
-            groups,
-        )
+        bias_shape = None if bias is None else [len(bias)]
+        ctx.settings = (bias_shape, stride, padding, dilation, False, [0, 0], groups)
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
     @staticmethod
@@ -207,14 +196,11 @@ class Conv2dRule(torch.autograd.Function):
         grad_x = backward(delta, x, weight, *settings, [True, False, False])[0] if on_x else None
         grad_weight = grad_bias = None
         if on_weight:
-            norms = []
+            norms, mask = [], [False, True, False]
             whole = x.numel() + delta.numel() <= COPIED_AT_ONCE * layout.units
             for blocks, deltas in zip(layout.blocks(x, whole), layout.blocks(delta, whole), strict=True):
-                mask = [False, True, False]
-                parts = [
-                    backward(d, b, weight, *settings, mask)[1] for b, d in zip(blocks, deltas, strict=True)
-                ]
-                share = _sum_in_place(parts)
+                pairs = zip(blocks, deltas, strict=True)
+                share = _sum_in_place([backward(d, b, weight, *settings, mask)[1] for b, d in pairs])
                 norms.append(row_norms(share))
                 grad_weight = share if grad_weight is None else grad_weight.add_(share)
             capture.note(ctx.ids[0], torch.stack(norms).square().sum(1), grad_weight)

@@ -1,8 +1,8 @@
 """Every environment's squared gradient norm out of the one backward pass that trains.
 
-`F.linear`, `F.conv2d` and `F.layer_norm` run through `layer_norms` while the loss is computed. Parameters those
-do not account for (a bare `nn.Parameter`, a weight used twice, any other layer) get their units' gradients by
-further backward passes through the same graph, cut down to them. Knows nothing of policies or rollouts.
+`F.linear`, `F.conv2d` and `F.layer_norm` run through `layer_norms` while the loss is computed. The parameters
+they do not account for (a bare `nn.Parameter`, a weight used twice, another layer) get their units' gradients
+by further backward passes through the same graph, cut down to them. Knows nothing of policies or rollouts.
 """
 
 from __future__ import annotations
@@ -35,18 +35,20 @@ def per_environment_backward(
 
         gᵢ = ∇ mean(losses of unit i)     .grad += scale · Σ gᵢ / n     returns ([|gᵢ|²], |Σ gᵢ / n|²)
 
-    `.grad` ends up as after `(scale * loss_fn().mean()).backward()`: added to what it held. To take a batch in
-    C chunks of whole environments, call this for each with `scale = 1 / C`, join the squared norms, and take the
-    squared norm of the mean from `.grad`.
+    `.grad` ends up as after `(scale * loss_fn().mean()).backward()`: added to what it held. To take a batch
+    in C chunks of whole environments, call this for each with `scale = 1 / C`, join the squared norms and
+    take the squared norm of the mean from `.grad`.
 
     Exact when the loss of a row depends on no other row and every layer has the rows of the loss, in their
-    order, as its leading dimension(s). Weights of linear, 2-D convolution and layer-norm layers used once cost
-    next to nothing extra (least when a unit's rows are consecutive: `dim=0` and a loss [N, T]). Any other
-    parameter is exact too, but costs n backward passes from the loss down to it. Norms are those before any
-    clipping.
+    order, as its leading dimension(s). Weights of linear, 2-D convolution and layer-norm layers used once add
+    little to the cost (least when a unit's rows are consecutive: a loss [N, T] and `dim=0`). Any other
+    parameter is exact too, but costs n backward passes from the loss down to it. Norms precede any clipping.
+
+    Source: McCandlish et al. 2018, A.1, for the use; Gray et al. 2024, arXiv 2411.00999, for norms of single
+    examples inside the backward pass.
 
     Args:
-        loss_fn: computes the forward pass and returns one loss per observation; [T, N] of a time-major rollout.
+        loss_fn: computes the forward pass and returns one loss per observation, [T, N] if time-major.
         module: holds the parameters to measure, each reached by the loss.
         units: n >= 2, a divisor of N: unit i is the i-th run of N / n environments (or streams). Default N.
         dim: the dimension of the loss that runs over environments.
@@ -75,9 +77,8 @@ def per_environment_backward(
             )
     capture.layout = layout
     capture.covered = {id(p) for p in names if _accounts_for(nodes[id(p)], capture, layout)}
-    unit_sq, mean_sq = _by_further_passes(
-        loss, layout, [p for p in names if id(p) not in capture.covered], capture
-    )
+    others = [p for p in names if id(p) not in capture.covered]
+    unit_sq, mean_sq = _by_further_passes(loss, layout, others, capture)
     (loss.mean() * scale).backward()
     # The rules saw shares of the scaled mean over the batch; a unit's own mean is n / scale times its share.
     if capture.unit_sq:
@@ -179,9 +180,8 @@ def _nodes_at_leaves(loss: Tensor) -> dict[int, list[Any]]:
 def _accounts_for(nodes: list[Any], capture: Capture, layout: Layout) -> bool:
     """Whether a rule of this pass is the only one to hand a gradient, over rows laid out as the loss's."""
     node = nodes[0]
-    return (
-        len(nodes) == 1 and getattr(node, "capture", None) is capture and layout.leads(node.shape, node.kept)
-    )
+    ours = len(nodes) == 1 and getattr(node, "capture", None) is capture
+    return ours and layout.leads(node.shape, node.kept)
 
 
 def _by_further_passes(
@@ -199,10 +199,9 @@ def _by_further_passes(
         ends = loss.new_zeros(n, layout.outer, layout.units, layout.inner)
         for k in range(n):
             ends[k, :, i + k] = 1.0 / (layout.outer * layout.inner)
-        for total, grad in zip(
-            totals, _pulled_back(loss, parameters, ends.view(n, *loss.shape)), strict=True
-        ):
-            unit_sq[i : i + n] += grad.flatten(1).square().sum(1)
+        grads = _pulled_back(loss, parameters, ends.view(n, *loss.shape))
+        for total, grad in zip(totals, grads, strict=True):
+            unit_sq[i : i + n] += grad.reshape(n, -1).square().sum(1)
             total += grad.sum(0)
     capture.further = False
     for total in totals:

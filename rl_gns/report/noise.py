@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rl_gns.report import noise_parts
 from rl_gns.training.run import Run
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#8a8a8a"
@@ -45,8 +46,11 @@ def figure(run: Run, path: Path) -> None:
     """Draw score and noise scale against observations, and noise scale against score, to `path` (PNG, SVG, PDF)."""
     metrics = run.metrics()
     config = run.config
-    fig = Figure(figsize=(11, 4.6), dpi=130, layout="constrained")
-    upper, right = fig.subplot_mosaic([["score", "by_score"], ["noise", "by_score"]], width_ratios=[1.45, 1]), None
+    parts = run.noise_parts()
+    panels = noise_parts.panels(parts)
+    fig = Figure(figsize=(16.5 if panels else 11, 4.6), dpi=130, layout="constrained")
+    main, beside = fig.subfigures(1, 2, width_ratios=[2, 1]) if panels else (fig, None)
+    upper, right = main.subplot_mosaic([["score", "by_score"], ["noise", "by_score"]], width_ratios=[1.45, 1]), None
     fig.suptitle(
         f"{config.env}  {config.algo.upper()}  {config.num_envs} environments x {config.rollout}  seed {config.seed}",
         fontsize=11,
@@ -70,6 +74,11 @@ def figure(run: Run, path: Path) -> None:
     _draw_noise(right, order["score"], order, points=True)
     right.set_xlabel("score (mean of the last 100 games)")
     right.set_title("against score", fontsize=9)
+    if beside is not None:
+        axes = beside.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for panel, (title, names) in zip(axes, panels.items(), strict=True):
+            noise_parts.draw(panel, parts, names, title)
+        axes[-1].set_xlabel("observations (millions)")
     fig.savefig(path)
 
 

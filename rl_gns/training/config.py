@@ -12,6 +12,7 @@ from typing import Any, Literal
 import tomli_w
 
 from rl_gns.errors import UserError
+from rl_gns.training import part_costs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,15 @@ class TrainConfig:
     """Observations after which a noise measurement weighs half. Default: 100000, or 16 measurements if longer."""
     confidence: float = 0.95
     """Confidence of the noise scale's interval."""
+    noise_parts: str = ""
+    """Parts measured apart, by extra passes: policy,value,entropy,total,layers,optimizer,hessian,fisher,line-search,epochs."""
+    noise_parts_every: int | None = None
+    """Updates between measurements of the parts. Default: as few as noise_budget, taken once more, allows."""
+
+    stop_score: float | None = None
+    """Stop once the smoothed score of finished games reaches this; by default train to the last observation."""
+    stop_halflife: float = 100_000
+    """Half-life of that smoothing, in observations."""
 
     log_every: float = 10_000
     """Observations between metric rows."""
@@ -117,6 +127,26 @@ class TrainConfig:
         return math.ceil(3 / (1 + 3 * self.epochs) / self.noise_budget)
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of `noise_parts`, each once."""
+        return part_costs.parse(self.noise_parts, self.algo)
+
+    @property
+    def parts_cadence(self) -> int:
+        """Updates between measurements of the parts; 0 is never."""
+        if not self.parts:
+            return 0
+        if self.noise_parts_every is not None:
+            return self.noise_parts_every
+        epochs = self.epochs if self.algo == "ppo" else 1
+        return part_costs.cadence(self.parts, self.groups, epochs, self.noise_budget)
+
+    @property
+    def parts_halflife(self) -> float:
+        """Half-life of the parts' meters in observations."""
+        return self.noise_halflife or max(100_000.0, 16.0 * self.parts_cadence * self.batch)
+
+    @property
     def halflife(self) -> float:
         """Half-life of the noise meter in observations."""
         return self.noise_halflife or max(100_000.0, 16.0 * self.noise_cadence * self.batch)
@@ -147,7 +177,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         value = getattr(config, name)
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{name} must be a whole number of at least 1, got {value}")
-    for name in ("observations", "learning_rate", "log_every", "checkpoint_every", "clip", "rmsprop_eps"):
+    positive = ("observations", "learning_rate", "log_every", "checkpoint_every", "clip", "rmsprop_eps", "stop_halflife")
+    for name in positive:
         value = getattr(config, name)
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"{name} must be a positive number, got {value}")
@@ -163,6 +194,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError(f"confidence must lie between 0 and 1, got {config.confidence}")
     if config.noise_halflife is not None and not config.noise_halflife > 0:
         raise UserError(f"noise_halflife must be a positive number of observations, got {config.noise_halflife}")
+    if config.stop_score is not None and not math.isfinite(config.stop_score):
+        raise UserError(f"stop_score must be a finite score, got {config.stop_score}")
     if config.threads is not None and config.threads < 1:
         raise UserError(f"threads must be at least 1, got {config.threads}")
     groups, num_envs = config.noise_groups, config.num_envs or 0
@@ -170,6 +203,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         divisors = [k for k in range(2, num_envs + 1) if num_envs % k == 0]
         choice = ", ".join(map(str, divisors[:8])) or "none: use at least 2 environments"
         raise UserError(f"noise_groups must be at least 2 and divide num_envs={num_envs}, got {groups}; choose from {choice}")
+    part_costs.check(config.parts, config.groups, config.noise_parts_every, config.noise_budget)
     if config.algo == "ppo" and config.batch % config.minibatches:
         raise UserError(
             f"minibatches={config.minibatches} does not divide num_envs x rollout = {config.batch} observations"
@@ -180,7 +214,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
 def save(config: TrainConfig, path: Path, extra: dict[str, Any]) -> None:
     """Write `config` (without unset values) and tables of facts about where it ran as TOML."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
-    path.write_text(tomli_w.dumps({"train": settings, **extra}))
+    aside = path.with_suffix(".tmp")  # a kill must not leave a run without its settings
+    aside.write_text(tomli_w.dumps({"train": settings, **extra}))
+    aside.rename(path)
 
 
 def load(path: Path) -> TrainConfig:

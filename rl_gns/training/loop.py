@@ -27,6 +27,8 @@ from rl_gns.noise import NoiseScaleMeter
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.measuring import MeasuringBackward
 from rl_gns.training.metrics import PHASES
+from rl_gns.training.parts import NoiseParts
+from rl_gns.training.stopping import SmoothedScore
 
 SCORE_WINDOW = 100
 
@@ -92,8 +94,10 @@ class Trainer:
         unit_observations = steps * self.env.agents_per_env
         self.meter = NoiseScaleMeter(unit_observations, config.halflife, config.confidence)
         self.backward = MeasuringBackward(self.policy, num_envs, config.groups)
+        self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, self.env.num_streams)
         self.observations = self.updates = self.games = 0
         self.recent: collections.deque[float] = collections.deque(maxlen=SCORE_WINDOW)
+        self.smoothed = SmoothedScore(config.stop_halflife)
         self.episodes: list[tuple[int, int, int, float, float]] = []
         self.sums: dict[str, float] = {}
         self.summed = 0
@@ -123,6 +127,7 @@ class Trainer:
         try:
             if isinstance(self.settings, a2c.Settings):
                 batch = a2c.batch_of(self.rollout, self.settings)
+                self._measure_parts(batch)
                 with self._phase("learn"):
                     stats = a2c.update(
                         self.policy,
@@ -133,11 +138,12 @@ class Trainer:
                     )
             else:
                 batch = ppo.batch_of(self.rollout, self.settings)
+                self._measure_parts(batch)
                 if due:
                     with self._phase("measure"):
                         self.optimizer.zero_grad(set_to_none=True)
                         ppo.measure(self.policy, batch, self.settings, backward=self.backward)
-                with self._phase("learn"):
+                with self._phase("learn"), self.parts.during_update(batch, self.updates, self.seconds):
                     stats = ppo.update(
                         self.policy, self.optimizer, batch, self.settings, generator=self.generator
                     )
@@ -153,6 +159,11 @@ class Trainer:
         for name, value in stats.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.summed += 1
+
+    def _measure_parts(self, batch: Batch) -> None:
+        if self.parts.due(self.updates):
+            with self._phase("measure"):
+                self.parts.measure(batch)
 
     @torch.no_grad()
     def _collect(self) -> None:
@@ -186,6 +197,12 @@ class Trainer:
             self.episodes.append((self.updates + 1, self.observations, stream, points, float(length[stream])))
             self.recent.append(points)
         self.games += len(finished)
+        self.smoothed.add(self.observations, [float(score[stream]) for stream in finished])
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is spent or the score to stop at was reached."""
+        return self.observations >= self.config.observations or self.smoothed.has_reached(self.config.stop_score)
 
     def _set_learning_rate(self) -> None:
         left = 1.0
@@ -230,10 +247,12 @@ class Trainer:
             "generator": self.generator.get_state(),
             "env": self.env.state_dict(),
             "meter": self.meter.state_dict(),
+            "noise_parts": self.parts.state_dict(),
             "counts": [self.observations, self.updates, self.games, self.summed],
             "recent": list(self.recent),
             "episodes": [list(episode) for episode in self.episodes],
             "sums": dict(self.sums),
+            "smoothed": self.smoothed.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -243,10 +262,12 @@ class Trainer:
         self.generator.set_state(state["generator"].cpu())
         self.env.load_state_dict(state["env"])
         self.meter.load_state_dict(state["meter"])
+        self.parts.load_state_dict(state.get("noise_parts", {}))
         self.observations, self.updates, self.games, self.summed = state["counts"]
         self.recent = collections.deque(state["recent"], maxlen=SCORE_WINDOW)
         self.episodes = [(e[0], e[1], e[2], e[3], e[4]) for e in state["episodes"]]
         self.sums = dict(state["sums"])
+        self.smoothed.restore(state["smoothed"])
         self._started = True
 
     def close(self) -> None:

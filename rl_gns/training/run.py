@@ -36,7 +36,7 @@ from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import PHASES, MetricsWriter, read_table
 from rl_gns.training.progress import Progress, describe
 
-FREE_ON_RESUME = {"observations", "device", "threads", "checkpoint_every", "tensorboard"}
+FREE_ON_RESUME = {"observations", "device", "threads", "checkpoint_every", "tensorboard", "stop_score"}
 """Settings that may change when a run is resumed; the learning rate's linear schedule follows `observations`."""
 
 
@@ -119,16 +119,18 @@ def train(
 def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
     trainer = Trainer(config)
     try:
-        trainer.env.state_dict  # noqa: B018
+        configs.save(config, path / "config.toml", _facts())
         writer = MetricsWriter(path / "metrics.db")
-        if resume:
+        if resume and not any((path / "checkpoints").glob("*.ckpt")):
+            console.print(f"{path} was stopped before its first checkpoint: starting at the beginning", highlight=False)
+            writer.drop_after(-1)
+        elif resume:
             found, state, warnings = checkpoint.newest(path / "checkpoints")
             for line in warnings:
                 console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
             trainer.load_state_dict(state)
             writer.drop_after(trainer.updates)
             console.print(f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False)
-        configs.save(config, path / "config.toml", _facts())
         board = _board(path, trainer.observations) if config.tensorboard else None
         try:
             _loop(trainer, writer, board, path, console, quiet)
@@ -149,16 +151,18 @@ def _loop(trainer: Trainer, writer: MetricsWriter, board: Any, path: Path, conso
     saved = -1
     with _stop_on_signals() as stop, Progress(console, quiet) as progress:
         try:
-            while trainer.observations < config.observations and not stop:
+            while not trainer.done and not stop:
                 trainer.update()
-                if trainer.observations >= next_log or trainer.observations >= config.observations:
+                if trainer.observations >= next_log or trainer.done:
                     now = time.monotonic()
                     timing = {name: trainer.seconds[name] / max(now - clock, 1e-9) for name in PHASES}
                     sps = (trainer.observations - before) / max(now - clock, 1e-9)
                     row, episodes = trainer.take_row()
-                    writer.write(trainer.updates, row, {"seconds": now - started, "sps": sps, **timing}, episodes)
+                    timing_row, parts = {"seconds": now - started, "sps": sps, **timing}, trainer.parts.rows()
+                    writer.write(trainer.updates, row, timing_row, episodes, parts)
                     if board is not None:
-                        _mirror(board, row, sps, trainer.observations)
+                        scales = {f"noise_parts/{part}": values["noise_scale"] for part, values in parts}
+                        _mirror(board, row | scales, sps, trainer.observations)
                     reading = trainer.meter.read()
                     score = None if not trainer.recent else trainer.score
                     progress.show(
@@ -201,7 +205,9 @@ def default_name(config: TrainConfig) -> str:
 
 
 def _settings_to_resume(path: Path, asked: TrainConfig) -> TrainConfig:
-    stored = load_run(path).config
+    if not (path / "config.toml").is_file():
+        raise UserError(f"{path} is no run: it has no config.toml")
+    stored = configs.load(path / "config.toml")
     default = TrainConfig()
     changes = {}
     for field in dataclasses.fields(TrainConfig):

@@ -5,8 +5,8 @@
 
 Against the plain update run, in turn and in one process: K separate backward passes (`loop K`) and the single
 pass that notes every unit's norm, on a time-major batch (`one pass K`) and on one sorted by environment
-(`units first K`). K = N is a unit per environment. Other jobs on the machine slow several updates in a row, so
-what counts is the ratio to the plain update run next to each: the table gives its median and quartiles.
+(`units first K`). K = N is a unit per environment. Other jobs slow several updates in a row, so what counts
+is the ratio to the plain update run next to each: the table gives its median and quartiles.
 `--clock cpu` counts processor time, which waiting for a core does not add to; use it with `--threads 1`.
 """
 
@@ -47,7 +47,7 @@ def a2c(policy: nn.Module, T: int, N: int, seed: int = 0) -> Callable[..., Tenso
         distribution, value = policy(o)
         policy_loss = -distribution.log_prob(a) * advantage
         losses = policy_loss + 0.25 * (value - target).square() - 0.01 * distribution.entropy()
-        return losses.view(parts[1].shape)  # type: ignore[no-any-return]
+        return losses.view(parts[1].shape)
 
     return loss
 

@@ -252,6 +252,7 @@ VECTOR_NETS: dict[str, Callable[[], nn.Module]] = {
     "layer norm": lambda: nn.LayerNorm(6),
     "layer norm without bias": lambda: nn.LayerNorm(6, bias=False),
     "bias only": lambda: Shift(6),
+    "a number": lambda: Shift(),
     "shared layer": Twice,
     "unseen second use": WeightAgain,
     "tokens": Tokens,

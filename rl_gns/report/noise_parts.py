@@ -1,0 +1,75 @@
+"""The noise scales of a run's parts as a table and as panels of the noise figure."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+# Okabe & Ito's colours, told apart with any colour vision.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
+
+
+def text(parts: pd.DataFrame) -> str:
+    """The newest reading of every part, for people.
+
+    Args:
+        parts: `Run.noise_parts()`, not empty.
+    """
+    latest = parts.groupby("part", sort=False).tail(1)
+    shown = pd.DataFrame(
+        {
+            "part": latest["part"],
+            "noise scale": ["unknown" if math.isnan(x) else f"{x:,.0f}" for x in latest["noise_scale"]],
+            "low": [f"{x:,.0f}" for x in latest["noise_scale_low"]],
+            "high": ["-" if not math.isfinite(x) else f"{x:,.0f}" for x in latest["noise_scale_high"]],
+            "signal": [f"{x:.3g}" for x in latest["signal"]],
+            "noise": [f"{x:.3g}" for x in latest["noise"]],
+        }
+    )
+    observations = latest["observations"].max()
+    return f"parts at {observations:,.0f} observations\n{shown.to_string(index=False)}"
+
+
+def panels(parts: pd.DataFrame) -> dict[str, list[str]]:
+    """Title of each panel -> parts drawn in it; families (`layers/…`, `epochs/…`) have one of their own."""
+    found: dict[str, list[str]] = {}
+    for part in parts["part"].unique():
+        family, _, member = str(part).partition("/")
+        found.setdefault(family if member else "parts of the loss", []).append(part)
+    return found
+
+
+def draw(axes: Axes, parts: pd.DataFrame, names: list[str], title: str) -> None:
+    """Noise scale of `names` against observations: lines with their intervals, an arrow up where unknown.
+
+    Where more than four parts share the panel, the intervals are left out.
+    """
+    axes.set_yscale("log")
+    axes.set_title(title, fontsize=9)
+    drawn = False
+    for i, name in enumerate(names):
+        colour = COLOURS[i % len(COLOURS)]
+        rows = parts[parts["part"] == name]
+        x, value, low = rows["observations"] / 1e6, rows["noise_scale"], rows["noise_scale_low"]
+        known = value.notna()
+        unknown = ~known & low.gt(0)
+        if known.any():
+            style = {"ls": "--"} if i >= len(COLOURS) else {}
+            marker = "." if known.sum() < 20 else ""
+            label = name.partition("/")[2] or name
+            axes.plot(x, value, color=colour, lw=1.5, marker=marker, label=label, **style)
+            if len(names) <= 4:
+                high = rows["noise_scale_high"].where(known)
+                axes.fill_between(x, low.where(known), high, color=colour, alpha=0.15, lw=0)
+        if unknown.any():
+            label = "" if known.any() else f"{name.partition('/')[2] or name}: at least"
+            axes.plot(x[unknown], low[unknown], "^", ms=3, color=colour, alpha=0.7, label=label or None)
+        drawn = drawn or bool(known.any() or unknown.any())
+    axes.set_ylabel("noise scale (observations)")
+    axes.grid(alpha=0.25, which="both", lw=0.4)
+    if drawn:
+        axes.legend(loc="best", fontsize=7, frameon=False, ncols=2 if len(names) > 4 else 1)
+    else:
+        axes.annotate("no reading yet", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=8)

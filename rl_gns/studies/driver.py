@@ -1,0 +1,168 @@
+"""Drive a study to its end: plan, start, collect, retry, plan again. One driver per results folder.
+
+All it knows it reads back from the run directories, so it may be killed at any moment and started again. It must not
+know whether runs are processes here or tasks of a cluster.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from rl_gns.errors import RunStopped, UserError
+from rl_gns.studies.local import Ended, Executor, LocalPool, processors
+from rl_gns.studies.plan import PlannedRun
+from rl_gns.studies.results import Outcome
+from rl_gns.studies.study import Study
+from rl_gns.studies.view import View
+
+POLL = 0.5
+
+
+def drive(
+    study: Study,
+    jobs: int | None = None,
+    cluster: str | None = None,
+    *,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Run what is missing, until nothing is, or until SIGINT (every run checkpoints first).
+
+    Args:
+        study: what to run.
+        jobs: runs at once. Default: one per processor, or what the cluster has room for.
+        cluster: address of a Ray cluster ("auto", "local", "ray://…"); None runs on this machine.
+        retry_failed: forget earlier failures first.
+        quiet: no live view.
+
+    Raises:
+        UserError: another driver is at it, the results folder can't be written, a run on disk is not the planned
+            one, jobs < 1, no Ray installed.
+        RunStopped: the disk is full.
+    """
+    if jobs is not None and jobs < 1:
+        raise UserError(f"jobs must be at least 1, got {jobs}")
+    try:
+        for name in ("runs", "logs", "failures"):
+            (study.results / name).mkdir(parents=True, exist_ok=True)
+        with _lock(study.results):
+            if retry_failed:
+                for path in (study.results / "failures").glob("*.jsonl"):
+                    path.unlink()
+            _prepare(study)
+            if cluster is None:
+                executor: Executor = LocalPool(study.results, jobs or processors())
+                threads = max(1, processors() // executor.slots)
+            else:
+                from rl_gns.studies.cluster import RayPool
+
+                threads = 1
+                executor = RayPool(study.results, cluster, jobs, threads)
+            _drive(study, executor, threads, quiet)
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno in (13, 30):
+            raise UserError(
+                f"the results folder {study.results} can't be written ({error.strerror}): give --out"
+            ) from None
+        raise RunStopped(
+            f"{study.results}: {error.strerror or error}; free some space and start again, nothing is lost"
+        ) from error
+
+
+def _prepare(study: Study) -> None:
+    """Refuse runs of another version or other settings; set aside half deleted ones."""
+    for run in study.plan():
+        outcome = study.outcome(run)
+        if outcome.status != "damaged":
+            continue
+        folder = study.folder(run)
+        if outcome.reason.startswith(("was made", "made by")):
+            raise UserError(f"{folder} {outcome.reason}; move it away, or choose another folder with --out")
+        _set_aside(folder)
+
+
+def _set_aside(folder: Path) -> None:
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+
+
+def _drive(study: Study, executor: Executor, threads: int, quiet: bool) -> None:
+    outcomes: dict[str, Outcome] = {}
+    active: dict[str, PlannedRun] = {}
+    stopping = False
+    with View(Console(stderr=True, quiet=quiet), study) as view:
+        try:
+            while True:
+                runs = study.plan(outcomes)
+                for run in runs:
+                    if run.id not in active and (run.id not in outcomes or not outcomes[run.id].final):
+                        outcomes[run.id] = study.outcome(run)
+                        if outcomes[run.id].status == "damaged":
+                            _set_aside(study.folder(run))
+                            outcomes[run.id] = study.outcome(run)
+                runs = study.plan(outcomes)
+                waiting = [run for run in runs if run.id not in active and not _final(outcomes, run)]
+                if not waiting and not active:
+                    break
+                for run in waiting[: max(executor.slots - len(active), 0)]:
+                    executor.start(run, threads)
+                    active[run.id] = run
+                view.show(runs, outcomes, active)
+                for ended in executor.ended(POLL):
+                    del active[ended.run.id]
+                    outcomes[ended.run.id] = _settle(study, ended)
+        except KeyboardInterrupt:
+            stopping = True
+            raise
+        finally:
+            if active:
+                view.note("stopping: every run writes a checkpoint" if stopping else "")
+                executor.stop()
+        view.summary(study.plan(outcomes), outcomes)
+
+
+def _final(outcomes: dict[str, Outcome], run: PlannedRun) -> bool:
+    return run.id in outcomes and outcomes[run.id].final
+
+
+def _settle(study: Study, ended: Ended) -> Outcome:
+    """Note a failure on disk before anything else can happen to it."""
+    outcome = study.outcome(ended.run)
+    if outcome.status == "done" or not ended.counts:
+        return outcome
+    path = study.failures(ended.run)
+    reason = ended.reason or "stopped before its end"
+    with path.open("a") as file:
+        file.write(json.dumps(reason) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return study.outcome(ended.run)
+
+
+@contextmanager
+def _lock(results: Path) -> Iterator[None]:
+    with (results / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip()
+            raise UserError(
+                f"another driver is running the study in {results}"
+                + (f" (process {owner})" if owner else "")
+                + "; "
+                "wait for it or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

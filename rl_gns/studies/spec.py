@@ -1,0 +1,259 @@
+"""A study's file: what to sweep, until which goals, on which budget. It plans nothing and runs nothing.
+
+env = "gym:CartPole-v1"         # as for `rl-gns train`
+algo = "a2c"
+goals = [50, 100, 200]          # scores of full games, ascending; a run stops at the last
+observations = 200_000          # budget of each run
+updates = 20_000                # optional: a second budget; the smaller of the two holds
+halflife = 5_000                # of the score's smoothing, in observations
+start_score = 30                # optional: what came before this score is left out of noise-scale means
+
+[grid]
+num_envs = [4, 16, 64, 256]
+rollout = [5, 20]
+learning_rate = "auto"          # or a list
+seeds = [1, 2, 3]
+
+[auto]                          # optional: centre ε*/(1 + B*/B)^a on a ladder, widened until the best is interior
+rate = 7e-3                     # ε*
+batch = 2_000                   # B*, in observations
+exponent = 0.5                  # a
+factor = 2                      # between neighbouring rates
+points = 3                      # rates to begin with
+most = 7                        # rates at most
+
+[train]                         # optional: any other setting of `rl-gns train`
+gamma = 0.99
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rl_gns.errors import UserError
+from rl_gns.training import config as configs
+from rl_gns.training.config import TrainConfig
+
+FILE_NAME = "study.toml"
+OWN = (
+    "env",
+    "algo",
+    "num_envs",
+    "rollout",
+    "observations",
+    "learning_rate",
+    "seed",
+    "stop_score",
+    "stop_halflife",
+    "threads",
+)
+"""Settings of a run that the study itself decides."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Auto:
+    """Ladder of learning rates around ε*/(1 + B*/B)^a (McCandlish et al. 2018, A.2)."""
+
+    rate: float = 7e-3
+    batch: float = 2_000.0
+    exponent: float = 0.5
+    factor: float = 2.0
+    points: int = 3
+    most: int = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySpec:
+    """A checked study file."""
+
+    env: str
+    algo: Literal["a2c", "ppo"]
+    goals: tuple[float, ...]
+    observations: float
+    updates: float | None
+    halflife: float
+    start_score: float | None
+    num_envs: tuple[int, ...]
+    rollout: tuple[int, ...]
+    learning_rates: tuple[float, ...] | None
+    """None: `auto` decides."""
+    seeds: tuple[int, ...]
+    auto: Auto
+    train: dict[str, Any]
+
+    def config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
+        """Settings of one run. What the file leaves open: noise smoothed like the score, 100 rows, 10 checkpoints."""
+        batch = num_envs * rollout
+        budget = self.observations if self.updates is None else min(self.observations, self.updates * batch)
+        settings: dict[str, Any] = {
+            "noise_halflife": self.halflife,
+            "log_every": max(budget / 100, batch),
+            "checkpoint_every": max(budget / 10, batch),
+            "tensorboard": False,
+            "device": "cpu",
+            **self.train,
+        }
+        return configs.resolve(
+            TrainConfig(
+                env=self.env,
+                algo=self.algo,
+                num_envs=num_envs,
+                rollout=rollout,
+                observations=budget,
+                learning_rate=learning_rate,
+                seed=seed,
+                stop_score=self.goals[-1],
+                stop_halflife=self.halflife,
+                **settings,
+            )
+        )
+
+
+def load(path: Path) -> StudySpec:
+    """Read and check a study file.
+
+    Raises:
+        UserError: one line naming the file, the key and what it must be; an unknown key comes with the nearest name.
+    """
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"the study file {path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the study file {path} is no TOML: {error}") from None
+    try:
+        return parse(raw)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def parse(raw: Mapping[str, Any]) -> StudySpec:
+    """Check what TOML gave. Raises UserError as `load`, without the file's name."""
+    top = (
+        "env",
+        "algo",
+        "goals",
+        "observations",
+        "updates",
+        "halflife",
+        "start_score",
+        "grid",
+        "auto",
+        "train",
+    )
+    _known(raw, top, "")
+    grid, train = _table(raw, "grid"), _table(raw, "train")
+    _known(grid, ("num_envs", "rollout", "learning_rate", "seeds"), "grid.")
+    settings = [field.name for field in dataclasses.fields(TrainConfig)]
+    for key in train:
+        if key in OWN:
+            raise UserError(f"train.{key} is the study's own: leave it out of [train]")
+    _known(train, [name for name in settings if name not in OWN], "train.")
+    if "env" not in raw or not isinstance(raw["env"], str):
+        raise UserError('env must name what to train on, e.g. env = "gym:CartPole-v1"')
+    algo = raw.get("algo", "a2c")
+    if algo not in configs.DEFAULTS:
+        raise UserError(f"algo must be one of {', '.join(configs.DEFAULTS)}, got {algo!r}")
+    goals = _numbers(raw, "goals", "")
+    if list(goals) != sorted(goals):
+        raise UserError(f"goals must ascend, got {list(goals)}")
+    rates = grid.get("learning_rate", "auto")
+    if isinstance(rates, str) and rates != "auto":
+        raise UserError(f'grid.learning_rate must be "auto" or a list of rates, got {rates!r}')
+    observations = _number(raw, "observations", None)
+    spec = StudySpec(
+        env=raw["env"],
+        algo=algo,
+        goals=goals,
+        observations=observations,
+        updates=_number(raw, "updates", None) if "updates" in raw else None,
+        halflife=_number(raw, "halflife", observations / 50),
+        start_score=_number(raw, "start_score", None, positive=False) if "start_score" in raw else None,
+        num_envs=_counts(grid, "num_envs"),
+        rollout=_counts(grid, "rollout"),
+        learning_rates=None
+        if rates == "auto"
+        else _positive(_numbers(grid, "learning_rate", "grid."), "grid.learning_rate"),
+        seeds=_counts(grid, "seeds", least=0),
+        auto=_auto(_table(raw, "auto")),
+        train=dict(train),
+    )
+    for num_envs in spec.num_envs:
+        for rollout in spec.rollout:
+            try:
+                spec.config(num_envs, rollout, 1e-3, spec.seeds[0])
+            except (UserError, TypeError) as error:
+                raise UserError(f"the run with {num_envs} environments x {rollout}: {error}") from None
+    return spec
+
+
+def _auto(raw: Mapping[str, Any]) -> Auto:
+    names = [field.name for field in dataclasses.fields(Auto)]
+    _known(raw, names, "auto.")
+    default = Auto()
+    values = {name: _number(raw, name, getattr(default, name), "auto.") for name in names}
+    auto = Auto(**{**values, "points": int(values["points"]), "most": int(values["most"])})
+    if auto.factor <= 1:
+        raise UserError(f"auto.factor must be above 1, got {auto.factor:g}")
+    if not 1 <= auto.points <= auto.most:
+        raise UserError(f"auto.points must be between 1 and auto.most={auto.most}, got {auto.points}")
+    return auto
+
+
+def _known(raw: Mapping[str, Any], names: list[str] | tuple[str, ...], where: str) -> None:
+    for key in raw:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            raise UserError(f"unknown key {where + key!r}; {hint}")
+
+
+def _table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key, {})
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} must be a table [{key}], got {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(
+    raw: Mapping[str, Any], key: str, default: float | None, where: str = "", positive: bool = True
+) -> float:
+    value = raw.get(key, default)
+    if not _is_number(value) or (positive and not value > 0):
+        kind = "a positive number" if positive else "a number"
+        raise UserError(f"{where}{key} must be {kind}, got {'nothing' if value is None else repr(value)}")
+    return float(value)
+
+
+def _numbers(raw: Mapping[str, Any], key: str, where: str) -> tuple[float, ...]:
+    value = raw.get(key)
+    if not isinstance(value, list) or not value or not all(map(_is_number, value)):
+        raise UserError(
+            f"{where}{key} must be a list of at least one number, got {'nothing' if value is None else value!r}"
+        )
+    if len(set(value)) < len(value):
+        raise UserError(f"{where}{key} holds a value twice: {value}")
+    return tuple(float(x) for x in value)
+
+
+def _positive(values: tuple[float, ...], name: str) -> tuple[float, ...]:
+    if min(values) <= 0:
+        raise UserError(f"{name} must hold positive numbers, got {list(values)}")
+    return values
+
+
+def _counts(raw: Mapping[str, Any], key: str, least: int = 1) -> tuple[int, ...]:
+    values = _numbers(raw, key, "grid.")
+    if any(value != int(value) or value < least for value in values):
+        raise UserError(f"grid.{key} must hold whole numbers of at least {least}, got {raw[key]}")
+    return tuple(sorted(int(value) for value in values))

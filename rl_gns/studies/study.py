@@ -1,0 +1,173 @@
+"""A study on disk: its file, its results folder, and the table derived from its run directories.
+
+    RESULTS/runs/ID/              one directory per run (see `rl_gns.training.run`)
+    RESULTS/logs/ID.log           what the run printed
+    RESULTS/failures/ID.jsonl     why it failed, a line per attempt
+    RESULTS/lock                  held by the driver
+
+Nothing else is stored: the table can't disagree with the runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rl_gns.errors import UserError
+from rl_gns.studies import plan as plans
+from rl_gns.studies import results, spec
+from rl_gns.studies.plan import PlannedRun
+from rl_gns.studies.results import Outcome
+from rl_gns.studies.spec import StudySpec
+from rl_gns.training.config import TrainConfig
+from rl_gns.training.metrics import read_table
+
+COLUMNS = [
+    "id",
+    "num_envs",
+    "rollout",
+    "batch",
+    "learning_rate",
+    "seed",
+    "goal",
+    "observations",
+    "updates",
+    "censored",
+    "noise_scale",
+    "mean_noise_scale",
+    "known_share",
+    "status",
+    "reason",
+    "peak",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A study file and its results folder, which need not exist yet."""
+
+    path: Path
+    results: Path
+    spec: StudySpec
+
+    @property
+    def name(self) -> str:
+        """The study's name: that of its folder, or of its file when it is not called study.toml."""
+        return self.path.resolve().parent.name if self.path.name == spec.FILE_NAME else self.path.stem
+
+    def folder(self, run: PlannedRun) -> Path:
+        """The run's directory."""
+        return self.results / "runs" / run.id
+
+    def failures(self, run: PlannedRun) -> Path:
+        """The file of the run's failures."""
+        return self.results / "failures" / f"{run.id}.jsonl"
+
+    def outcome(self, run: PlannedRun) -> Outcome:
+        """What the run came to so far."""
+        return results.read(
+            self.folder(run), run.config, self.spec.goals, self.failures(run), self.spec.start_score
+        )
+
+    def plan(self, outcomes: Mapping[str, Outcome] | None = None) -> list[PlannedRun]:
+        """Every run known to be needed; without `outcomes` they are read from disk."""
+        return plans.plan(self.spec, self.outcomes() if outcomes is None else outcomes)
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """What every planned run came to, reading each directory once."""
+        found: dict[str, Outcome] = {}
+        while missing := [run for run in plans.plan(self.spec, found) if run.id not in found]:
+            found |= {run.id: self.outcome(run) for run in missing}
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """One row per run and goal.
+
+        Returns:
+            Columns id, num_envs, rollout, batch, learning_rate, seed, goal; observations and updates at which the
+            smoothed score first reached the goal or, where `censored`, those made without reaching it (0 for a
+            run not begun); noise_scale (observations) there and mean_noise_scale, its step-weighted mean until
+            there, with known_share, the share of steps where it was known; status (pending, partial, done,
+            failed, damaged), reason, and peak, the best smoothed score.
+        """
+        outcomes = self.outcomes()
+        rows: list[dict[str, Any]] = []
+        for run in self.plan(outcomes):
+            outcome = outcomes[run.id]
+            for goal in self.spec.goals:
+                rows.append(_row(run, outcome, goal))
+        return pd.DataFrame(rows, columns=COLUMNS)
+
+    def metrics(self, run: PlannedRun) -> pd.DataFrame:
+        """The run's metric rows."""
+        return read_table(self.folder(run) / "metrics.db", "metrics")
+
+    def command(self, run: PlannedRun) -> str:
+        """The command line that repeats the run by itself."""
+        default = TrainConfig()
+        words = ["rl-gns", "train", run.config.env]
+        for field in dataclasses.fields(TrainConfig):
+            value = getattr(run.config, field.name)
+            if field.name == "env" or value == getattr(default, field.name):
+                continue
+            option = "--" + field.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(option if value else "--no-" + option[2:])
+            elif isinstance(value, dict):
+                words += [option, *(str(word) for pair in value.items() for word in pair)]
+            else:
+                words += [option, f"{value:.12g}" if isinstance(value, float) else str(value)]
+        return shlex.join(words)
+
+
+def _row(run: PlannedRun, outcome: Outcome, goal: float) -> dict[str, Any]:
+    at = outcome.crossings.get(goal)
+    made = outcome.observations if at is None else at
+    noise_scale, mean, share = outcome.noise.get(goal, (math.nan, math.nan, math.nan))
+    return {
+        "id": run.id,
+        "num_envs": run.num_envs,
+        "rollout": run.rollout,
+        "batch": run.batch,
+        "learning_rate": run.learning_rate,
+        "seed": run.seed,
+        "goal": goal,
+        "observations": made,
+        "updates": made / run.batch,
+        "censored": at is None,
+        "noise_scale": noise_scale,
+        "mean_noise_scale": mean,
+        "known_share": share,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "peak": outcome.peak if math.isfinite(outcome.peak) else math.nan,
+    }
+
+
+def load_study(path: str | Path, results: str | Path | None = None) -> Study:
+    """Open a study.
+
+    Args:
+        path: the study's file, or a folder with a study.toml.
+        results: the results folder. Default: `results` beside the file.
+
+    Raises:
+        UserError: there is no such file, or it is no study.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / spec.FILE_NAME
+    if not path.is_file():
+        raise UserError(f"there is no study file {path}")
+    folder = (
+        Path(results)
+        if results is not None
+        else path.parent / ("results" if path.name == spec.FILE_NAME else f"{path.stem}-results")
+    )
+    return Study(path, folder, spec.load(path))

@@ -1,0 +1,88 @@
+"""One run in a process of its own: train or go on, write why it failed, end when the driver does.
+
+Exit codes: 0 finished or asked to stop, 1 the run could not go on, 2 its settings can't be used. The reason is the
+last line of the log. Preloaded by the pool's fork server, so that a run does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from rl_gns.errors import RunStopped, UserError
+from rl_gns.training.config import TrainConfig
+from rl_gns.training.run import train
+
+LOCK_PATIENCE = 120.0
+"""Seconds to wait for a run that an earlier driver's process is still checkpointing."""
+
+
+def run_in_process(
+    config: TrainConfig, folder: Path, log: Path, wait_for_driver: Callable[[], object]
+) -> None:
+    """Body of a worker process; exits. `wait_for_driver` blocks until the driver is gone."""
+    os.setsid()  # Ctrl-C is the driver's to hand on
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    threading.Thread(target=_stop_with, args=(wait_for_driver,), daemon=True).start()
+    code = attempt(config, folder)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def attempt(config: TrainConfig, folder: Path) -> int:
+    """Train `folder` to its end, from its newest checkpoint where there is one. Returns an exit code."""
+    try:
+        _wait_for_lock(folder)
+        resume = (folder / "config.toml").is_file()
+        if not resume and folder.exists():
+            shutil.rmtree(folder)  # killed before it wrote its settings: nothing was learnt yet
+        train(config, folder, resume=resume)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except RunStopped as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BaseException as error:
+        traceback.print_exc()
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def last_line(log: Path) -> str:
+    """The reason in a log."""
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""
+
+
+def _stop_with(wait_for_driver: Callable[[], object]) -> None:
+    wait_for_driver()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_for_lock(folder: Path) -> None:
+    path, patience = folder / "lock", time.monotonic() + LOCK_PATIENCE
+    while path.is_file():
+        with path.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > patience:
+                    raise UserError(f"another process is training {folder}") from None
+        time.sleep(0.2)

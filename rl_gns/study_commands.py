@@ -1,0 +1,113 @@
+"""`rl-gns study {run,status,fit,report} FILE`: parses, calls, prints. `cli` turns errors into one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class _OnStudy:
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """The study's TOML file, or a folder with a study.toml."""
+    out: Path | None = None
+    """The results folder. Default: `results` beside the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyRun(_OnStudy):
+    """Run what is missing of a study; started again after a stop or a kill, it goes on where it was."""
+
+    jobs: int | None = None
+    """Runs at once. Default: one per processor, or what the cluster has room for."""
+    cluster: str | None = None
+    """Address of a Ray cluster (auto, or HOST:PORT); without it, processes of this machine."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the runs and what they will cost, from a short speed measurement, and stop."""
+    retry_failed: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Try failed runs again."""
+    quiet: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Show no progress."""
+
+    def run(self) -> None:
+        """Run, or say what a run would cost."""
+        from rl_gns.studies.study import load_study
+
+        study = load_study(self.file, self.out)
+        if self.dry_run:
+            from rl_gns.studies.speed import estimate
+
+            print(estimate(study, self.jobs))
+            return
+        from rl_gns.studies.driver import drive
+
+        drive(study, self.jobs, self.cluster, retry_failed=self.retry_failed, quiet=self.quiet)
+        print(f"table: rl-gns study fit {self.file}   page: rl-gns study report {self.file}")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyStatus(_OnStudy):
+    """Say how far a study is and which runs failed."""
+
+    def run(self) -> None:
+        """Print it."""
+        from rl_gns.studies.study import load_study
+        from rl_gns.studies.view import status_text
+
+        print(status_text(load_study(self.file, self.out)))
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFit(_OnStudy):
+    """Fit fronts and laws to what has finished; print them and write CSV files into the results folder."""
+
+    seed: int = 0
+    """Of the bootstrap."""
+
+    def run(self) -> None:
+        """Fit, print, write."""
+        from rl_gns.studies.fits import fit
+        from rl_gns.studies.study import load_study
+
+        study = load_study(self.file, self.out)
+        fits = fit(study.table(), self.seed)
+        print(fits.text())
+        for path in fits.write(study.results):
+            print(f"wrote {path}")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyReport(_OnStudy):
+    """Write the study's page: one HTML file with every figure and table in it."""
+
+    page: Path | None = None
+    """Where to write it. Default: report.html in the results folder."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+    def run(self) -> None:
+        """Fit, draw, write."""
+        from rl_gns.report.study import report
+        from rl_gns.studies.study import load_study
+
+        print(f"page: {report(load_study(self.file, self.out), self.page, self.seed)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyCommand:
+    """Many runs from one file: environment count x rollout length to fronts and a report."""
+
+    action: Annotated[
+        Annotated[StudyRun, tyro.conf.subcommand("run")]
+        | Annotated[StudyStatus, tyro.conf.subcommand("status")]
+        | Annotated[StudyFit, tyro.conf.subcommand("fit")]
+        | Annotated[StudyReport, tyro.conf.subcommand("report")],
+        tyro.conf.arg(name=""),
+    ]
+
+    def run(self) -> None:
+        """Do it."""
+        self.action.run()

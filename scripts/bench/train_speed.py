@@ -1,0 +1,157 @@
+"""This project against Stable-Baselines3 and ale-py's vector environment: same game, network, protocol, settings.
+
+    python scripts/bench/train_speed.py                    # a table
+    python scripts/bench/train_speed.py --json speed.json  # and the numbers
+
+All contenders live in one process tree and take turns, round after round, so that a machine whose speed drifts
+slows them alike. Printed: the median observations per second, its range, and the median of the ratios round by
+round. Our runs measure the noise scale as they do by default; SB3 measures nothing. SB3 runs both in one process
+and with one worker process per processor; the ratio is to the faster of the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `import rl_gns` does; helps SB3's subprocesses too
+
+import ale_py
+import gymnasium
+import numpy as np
+import torch
+from ale_py.vector_env import AtariVectorEnv
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.env_util import make_atari_env
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
+
+import envs
+from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.loop import Trainer
+
+GAME = "Pong"
+Turn = Callable[[], int]
+
+
+def ours(algo: str, num_envs: int, rollout: int, updates: int, **options: Any) -> tuple[Turn, Callable[[], None]]:
+    """A turn of `updates` rollouts with our trainer."""
+    config = TrainConfig(env="atari:pong", algo=algo, num_envs=num_envs, rollout=rollout, **options)  # type: ignore[arg-type]
+    trainer = Trainer(resolve(config))
+
+    def turn() -> int:
+        for _ in range(updates):
+            trainer.update()
+        trainer.take_row()
+        return updates * num_envs * rollout
+
+    return turn, trainer.close
+
+
+def theirs(algo: str, num_envs: int, rollout: int, updates: int, processes: bool) -> tuple[Turn, Callable[[], None]]:
+    """A turn of as many observations with Stable-Baselines3."""
+    vector = make_atari_env(
+        f"{GAME}NoFrameskip-v4", num_envs, seed=1, vec_env_cls=SubprocVecEnv if processes else DummyVecEnv
+    )
+    env = VecFrameStack(vector, 4)
+    common: dict[str, Any] = {"n_steps": rollout, "ent_coef": 0.01, "vf_coef": 0.5, "device": "cpu", "seed": 1}
+    if algo == "a2c":
+        model: Any = A2C("CnnPolicy", env, learning_rate=7e-4, **common)
+    else:
+        batch = num_envs * rollout // 4
+        model = PPO("CnnPolicy", env, learning_rate=2.5e-4, n_epochs=4, batch_size=batch, clip_range=0.1, **common)
+
+    def turn() -> int:
+        before = model.num_timesteps
+        model.learn(updates * num_envs * rollout, reset_num_timesteps=before == 0, log_interval=None)
+        return int(model.num_timesteps - before)
+
+    return turn, env.close
+
+
+def our_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
+    """Random actions into our batch of games."""
+    env = envs.make("atari:pong", num_envs, seed=1)
+    env.reset()
+    actions = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (steps, num_envs)))
+
+    def turn() -> int:
+        for row in actions:
+            env.step(row)
+        return steps * num_envs
+
+    return turn, env.close
+
+
+def ale_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
+    """Random actions into ale-py's own vector environment."""
+    env = AtariVectorEnv("pong", num_envs)
+    env.reset(seed=1)
+    actions = np.random.default_rng(0).integers(0, 6, (steps, num_envs))
+
+    def turn() -> int:
+        for row in actions:
+            env.step(row)
+        return steps * num_envs
+
+    return turn, env.close
+
+
+def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], rounds: int) -> dict[str, Any]:
+    """Alternate `rounds` turns after one warm-up each; the first contender is ours."""
+    rates: dict[str, list[float]] = {key: [] for key in contenders}
+    for number in range(rounds + 1):
+        order = list(contenders)[:: 1 if number % 2 else -1]  # nobody always goes first
+        for key in order:
+            start = time.perf_counter()
+            observations = contenders[key][0]()
+            if number:
+                rates[key].append(observations / (time.perf_counter() - start))
+    for _, close in contenders.values():
+        close()
+    us, *peers = contenders
+    medians = {key: statistics.median(values) for key, values in rates.items()}
+    best = max(peers, key=lambda key: medians[key])
+    ratios = [a / b for a, b in zip(rates[us], rates[best], strict=True)]
+    row = {"name": name, "rates": rates, "medians": medians, "best_peer": best, "ratio": statistics.median(ratios)}
+    spread = {key: f"{medians[key]:6,.0f} ({min(v):,.0f}-{max(v):,.0f})" for key, v in rates.items()}
+    cells = "  ".join(f"{key} {cell}" for key, cell in spread.items())
+    print(f"{name:22s} {cells}  ratio to {best}: {row['ratio']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})", flush=True)
+    return row
+
+
+def main() -> None:
+    """Run the races asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=["a2c", "ppo", "emulation"], default=None)
+    parser.add_argument("--json", type=Path, default=None)
+    arguments = parser.parse_args()
+    gymnasium.register_envs(ale_py)
+    rows = []
+    if arguments.only in (None, "emulation"):
+        for num_envs in (8, 64, 512):
+            steps = max(4, 3000 // num_envs)
+            contenders = {"ours": our_emulation(num_envs, steps), "ale-py": ale_emulation(num_envs, steps)}
+            rows.append(race(f"emulation {num_envs}", contenders, arguments.rounds))
+    for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 1)):
+        if arguments.only in (None, algo):
+            contenders = {
+                "ours": ours(algo, num_envs, rollout, updates),
+                "sb3": theirs(algo, num_envs, rollout, updates, processes=False),
+                "sb3-subproc": theirs(algo, num_envs, rollout, updates, processes=True),
+            }
+            rows.append(race(f"{algo} {num_envs}x{rollout}", contenders, arguments.rounds))
+    if arguments.json is not None:
+        facts = {"processors": len(os.sched_getaffinity(0)), "torch": torch.__version__, "system": platform.platform()}
+        arguments.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The plain PyTorch example: B_simple measured on batches against that of all per-sample gradients."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "examples" / "plain_pytorch.py"
+BATCHES = 800
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("plain_pytorch", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def per_sample_gradients(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """[examples, parameters], in float64."""
+    parameters = {name: p.detach().double() for name, p in network.named_parameters()}
+
+    def loss(p: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(network, p, (one[None],)), label[None])
+
+    grads = vmap(grad(loss), (None, 0, 0))(parameters, x.double(), y)
+    return torch.cat([g.flatten(1) for g in grads.values()], 1)
+
+
+def weights_after(example: ModuleType, steps: int) -> nn.Module:
+    x, y = example.digits()
+    network, g = example.make_network(), torch.Generator().manual_seed(5)
+    for _ in range(steps):
+        batch = torch.randint(len(x), (example.BATCH,), generator=g)
+        network.zero_grad()
+        F.cross_entropy(network(x[batch]), y[batch]).backward()
+        with torch.no_grad():
+            for p in network.parameters():
+                p -= 0.1 * p.grad
+    return network
+
+
+@pytest.mark.parametrize("units", ["groups", "examples"])
+@pytest.mark.parametrize("steps", [0, 60])
+def test_measured_equals_exact_at_fixed_weights(example, units, steps):
+    network = weights_after(example, steps)
+    x, y = example.digits()
+    all_gradients = per_sample_gradients(network, x, y)
+    signal = float(all_gradients.mean(0).square().sum())
+    noise = float((all_gradients - all_gradients.mean(0)).square().sum(1).mean())
+    g = torch.Generator().manual_seed(11)
+    unit = example.BATCH // example.GROUPS if units == "groups" else 1
+    found = []
+    for _ in range(BATCHES):
+        batch = torch.randint(len(x), (example.BATCH,), generator=g)
+        moments = example.measured_backward(network, x, y, batch, units)
+        found.append((moments.signal, moments.noise * unit))
+    mean, error = np.mean(found, 0), np.std(found, 0) / BATCHES**0.5
+    assert (error < [0.06 * signal, 0.02 * noise]).all()  # or agreement would mean little
+    assert np.abs(mean - [signal, noise]).max() > 0
+    assert (np.abs(mean - [signal, noise]) < 3.5 * error).all()
+    assert mean[1] / mean[0] == pytest.approx(noise / signal, rel=0.15)
+
+
+@pytest.mark.parametrize("units", ["groups", "examples"])
+def test_leaves_the_gradient_of_a_plain_backward(example, units):
+    x, y = example.digits()
+    network, batch = example.make_network(), torch.arange(example.BATCH)
+    F.cross_entropy(network(x[batch]), y[batch]).backward()
+    expected = [p.grad.clone() for p in network.parameters()]
+    for _ in range(2):  # the second finds a gradient there
+        example.measured_backward(network, x, y, batch, units)
+        for p, g in zip(network.parameters(), expected, strict=True):
+            torch.testing.assert_close(p.grad, g, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("units", ["groups", "examples"])
+def test_the_loop_learns_and_reads_the_noise_scale_of_its_weights(example, units):
+    *_, last = example.train(300, units)
+    assert last.loss < 0.4
+    # The noise scale of the weights the half-life looks back on; both settings see the same batches.
+    network = weights_after(example, 200)
+    x, y = example.digits()
+    g = per_sample_gradients(network, x, y)
+    exact = float((g - g.mean(0)).square().sum(1).mean() / g.mean(0).square().sum())
+    assert last.noise.low < exact < last.noise.high
+    assert last.noise.high / last.noise.low < 4
+    assert last.noise.observations == 300 * example.BATCH
+
+
+def test_runs_as_a_command():
+    command = [sys.executable, str(SCRIPT), "--steps", "200", "--units", "examples"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("step   200  loss 0.")

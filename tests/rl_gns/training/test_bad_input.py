@@ -1,0 +1,171 @@
+"""Bad input: one line, exit code 2 for the user's mistake and 1 for ours, nothing already written lost."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import agents.a2c
+from rl_gns.cli import main
+from rl_gns.training import checkpoint
+from rl_gns.training.run import load_run
+
+QUICK = ["--observations", "600", "--log-every", "100", "--checkpoint-every", "200", "--no-tensorboard", "--quiet"]
+CARTPOLE = ["gym:CartPole-v1", "--num-envs", "4", *QUICK]
+
+
+def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    return int(stopped.value.code or 0), line
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    main(["train", *CARTPOLE, "--out", str(out)])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["atari:pogn"], "did you mean pong"),
+        (["gym:CartPol-v1"], "did you mean CartPole-v1"),
+        (["atari:pong", "--rollout", "0"], "rollout must be a whole number of at least 1, got 0"),
+        (["atari:pong", "--num-envs", "0"], "num_envs"),
+        (["atari:pong", "--noise-groups", "5"], "must be at least 2 and divide num_envs=16, got 5; choose from 2, 4, 8, 16"),
+        (["atari:pong", "--noise-groups", "1"], "at least 2"),
+        (["atari:pong", "--algo", "ppo", "--minibatches", "3"], "minibatches=3 does not divide"),
+        (["atari:pong", "--learning-rate", "nan"], "learning_rate must be a positive number"),
+        (["atari:pong", "--gamma", "1.5"], "gamma must lie between 0 and 1"),
+        (["atari:pong", "--noise-budget", "2"], "noise_budget"),
+        (["atari:pong", "--device", "cuda:7"], "device 'cuda:7' can't be used here"),
+        (["atari:pong", "--device", "gpu"], "device 'gpu' can't be used here"),
+        (["atari:pong", "--network", "resnet"], "unknown network 'resnet'"),
+        (["gym:CartPole-v1", "--network", "nature"], "wants pictures"),
+        (["gym:CartPole-v1", "--protocol", "machado"], "protocol"),
+        (["atari:pong", "--env-options", "stikcy", "0.1"], "no option 'stikcy'"),
+        (["atari:pong", "--rolout", "5"], "--rollout"),
+        (["atari:pong", "--rollout", "five"], "five"),
+        ([], "what to train on"),
+        (["--resume"], "--out"),
+    ],
+)
+def test_train(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = [] if arguments == ["--resume"] else ["--out", str(tmp_path / "run")]
+    code, line = failure(["train", *arguments, *out], capsys)
+    assert code == 2
+    assert words in line
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = failure(["trian", "atari:pong"], capsys)
+    assert code == 2
+    assert "trian" in line
+
+
+def test_a_directory_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for arguments in (["train", "--resume", "--out"], ["eval"], ["noise"]):
+        code, line = failure([*arguments, str(tmp_path)], capsys)
+        assert code == 2
+        assert "is no run" in line
+    code, line = failure(["train", *CARTPOLE, "--out", str(tmp_path)], capsys)
+    assert code == 2
+    assert "already exists" in line
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_other_settings_than_the_runs_are_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = failure(["train", "--resume", "--out", str(finished), "--num-envs", "8"], capsys)
+    assert code == 2
+    assert "num_envs=4, not 8" in line
+
+
+def test_a_run_can_be_made_longer(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "longer"
+    shutil.copytree(finished, out)
+    before = load_run(out).metrics()
+    main(["train", "--resume", "--out", str(out), "--observations", "1200"])
+    after = load_run(out).metrics()
+    assert after["observations"].max() == 1200
+    assert after.iloc[: len(before)].equals(before)
+
+
+def test_a_truncated_checkpoint_goes_back_to_the_one_before(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "damaged"
+    shutil.copytree(finished, out)
+    last = sorted((out / "checkpoints").glob("*.ckpt"))[-1]
+    last.write_bytes(last.read_bytes()[:1000])
+    arguments = ["train", "--resume", "--out", str(out)]
+    main([*arguments])
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{last} is" in said
+    assert "going back to the one before" in said
+    assert load_run(out).metrics().drop(columns=["seconds", "sps", "emulate", "act", "learn", "measure"]).equals(
+        load_run(finished).metrics().drop(columns=["seconds", "sps", "emulate", "act", "learn", "measure"])
+    )
+    for path in (out / "checkpoints").glob("*.ckpt"):
+        path.write_bytes(b"")
+    code, line = failure(arguments, capsys)
+    assert code == 2
+    assert "no complete checkpoint" in line
+
+
+def test_a_nan_loss_stops_with_the_last_good_checkpoint_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest, calls = agents.a2c.loss, []
+
+    def poisoned(policy, batch):
+        calls.append(1)
+        parts = honest(policy, batch)
+        return parts._replace(value=parts.value * float("nan")) if len(calls) == 20 else parts
+
+    monkeypatch.setattr(agents.a2c, "loss", poisoned)
+    code, line = failure(["train", *CARTPOLE, "--out", str(tmp_path / "run")], capsys)
+    assert code == 1
+    assert "no longer finite" in line
+    assert "update 20" in line
+    kept = sorted((tmp_path / "run" / "checkpoints").glob("*.ckpt"))[-1]
+    assert str(kept) in line
+    assert all(torch.isfinite(t).all() for t in checkpoint.read(kept)["policy"].values())
+    monkeypatch.undo()
+    main(["train", "--resume", "--out", str(tmp_path / "run")])
+    assert load_run(tmp_path / "run").metrics()["observations"].max() == 600
+
+
+def test_two_trainers_of_one_run_are_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import fcntl
+
+    with (finished / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, line = failure(["train", "--resume", "--out", str(finished)], capsys)
+    assert code == 2
+    assert "another process is training" in line
+
+
+def test_a_run_of_another_version(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(finished, out)
+    config = (out / "config.toml").read_text()
+    (out / "config.toml").write_text(config.replace("num_envs", "num_evns"))
+    code, line = failure(["noise", str(out)], capsys)
+    assert code == 2
+    assert "unknown setting 'num_evns'; did you mean 'num_envs'" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--episodes", "0"], "episodes"), (["--video", "game.avi"], ".mp4 or .gif")],
+)
+def test_eval(finished: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = failure(["eval", str(finished), *arguments], capsys)
+    assert code == 2
+    assert words in line

@@ -1,0 +1,118 @@
+"""A run killed with SIGKILL at random moments and resumed equals an uninterrupted one, bit for bit."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from rl_gns.training import checkpoint
+from rl_gns.training.metrics import TABLES, read_table
+from rl_gns.training.run import load_run
+
+COMMON = ["--threads", "1", "--no-tensorboard", "--quiet"]
+PONG = ["--num-envs", "4", "--log-every", "200", "--checkpoint-every", "400", "--start-spread", "5"]
+CASES = {
+    "pong a2c": ["atari:pong", "--algo", "a2c", "--observations", "6000", *PONG],
+    "pong ppo": ["atari:pong", "--algo", "ppo", "--rollout", "32", "--observations", "4000", *PONG],
+    "breakout a2c sticky": ["atari:breakout", "--protocol", "machado", "--observations", "6000", *PONG],
+    "cartpole ppo": [
+        *["gym:CartPole-v1", "--algo", "ppo", "--observations", "60000", "--schedule", "linear"],
+        *["--log-every", "2000", "--checkpoint-every", "3000", "--noise-budget", "0.2"],
+    ],
+    "cartpole a2c": [
+        *["gym:CartPole-v1", "--algo", "a2c", "--observations", "40000", "--log-every", "500"],
+        *["--checkpoint-every", "2000"],
+    ],
+}
+
+
+def command(arguments: list[str], out: Path) -> list[str]:
+    program = "from rl_gns.cli import main; main()"
+    return [sys.executable, "-c", program, "train", *arguments, *COMMON, "--out", str(out)]
+
+
+def newest(out: Path) -> str:
+    return max((path.name for path in (out / "checkpoints").glob("*.ckpt")), default="")
+
+
+def run_with_kills(arguments: list[str], out: Path, kills: int, seed: int) -> int:
+    """Start, kill, resume … Returns how many kills hit a living process."""
+    rng = random.Random(seed)
+    hits = 0
+    for i in range(kills):
+        process = subprocess.Popen(command([*arguments, *(["--resume"] if i else [])], out))
+        before, deadline = newest(out), time.monotonic() + 60
+        # Some kills before any new checkpoint, most at a random moment after one.
+        wanted = "" if rng.random() < 0.2 and before else before
+        while process.poll() is None and newest(out) <= wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if process.poll() is None:
+            time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        hits += process.wait() == -signal.SIGKILL
+    subprocess.run(command([*arguments, "--resume"], out), check=True)
+    return hits
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b or (a != a and b != b)
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    for table in TABLES:
+        if table != "timing":
+            pd.testing.assert_frame_equal(read_table(a / "metrics.db", table), read_table(b / "metrics.db", table))
+    state, other = (checkpoint.newest(path / "checkpoints")[1] for path in (a, b))
+    assert len(load_run(a).metrics()) >= 5
+    # The pickle of a Gymnasium task may order shared objects differently; what it does is compared by its rows.
+    for name in state:
+        if name != "env" or "envs" not in state["env"]:
+            assert equal(state[name], other[name]), name
+
+
+@pytest.mark.parametrize("case", ["pong a2c", pytest.param("pong ppo", marks=pytest.mark.slow)])
+def test_five_kills(case: str, tmp_path: Path) -> None:
+    subprocess.run(command(CASES[case], tmp_path / "whole"), check=True)
+    hits = run_with_kills(CASES[case], tmp_path / "killed", kills=6, seed=1)
+    assert hits >= 5
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["cartpole ppo", "breakout a2c sticky", pytest.param("cartpole a2c", marks=pytest.mark.slow)],
+)
+def test_two_kills(case: str, tmp_path: Path) -> None:
+    subprocess.run(command(CASES[case], tmp_path / "whole"), check=True)
+    hits = run_with_kills(CASES[case], tmp_path / "killed", kills=2, seed=2)
+    assert hits >= 1
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_ctrl_c_checkpoints_and_says_how_to_go_on(tmp_path: Path) -> None:
+    arguments = [a for a in command(CASES["pong a2c"], tmp_path / "stopped") if a != "--quiet"]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not newest(tmp_path / "stopped"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"rl-gns train --resume --out {tmp_path / 'stopped'}" in printed.replace("\n", " ")
+    program = "from rl_gns.cli import main; main()"
+    resumed = [sys.executable, "-c", program, "train", "--resume", "--out", str(tmp_path / "stopped"), "--quiet"]
+    subprocess.run(resumed, check=True)
+    subprocess.run(command(CASES["pong a2c"], tmp_path / "whole"), check=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")

@@ -1,0 +1,122 @@
+"""A run's directory, tables, commands for people, evaluation."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pandas as pd
+import pytest
+
+import rl_gns
+from rl_gns.cli import main
+from rl_gns.training.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def pong(tmp_path_factory: pytest.TempPathFactory) -> rl_gns.Run:
+    config = rl_gns.TrainConfig(env="atari:pong", num_envs=4, observations=5000, log_every=250, checkpoint_every=2000)
+    return rl_gns.train(config, tmp_path_factory.mktemp("runs") / "pong", quiet=True)
+
+
+def test_directory_holds_what_the_design_says(pong: rl_gns.Run) -> None:
+    names = {p.name for p in pong.path.iterdir()}
+    assert {"config.toml", "metrics.db", "checkpoints", "tensorboard"} <= names
+    stored = tomllib.loads((pong.path / "config.toml").read_text())
+    assert stored["train"]["num_envs"] == 4
+    assert stored["train"]["learning_rate"] == 7e-4
+    assert stored["versions"]["torch"]
+    assert len(list((pong.path / "checkpoints").iterdir())) == 2
+    assert not list(pong.path.glob("**/*.tmp"))
+
+
+def test_metrics_have_the_public_columns(pong: rl_gns.Run) -> None:
+    frame = rl_gns.load_run(pong.path).metrics()
+    wanted = {"observations", "update", "score", "noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise"}
+    assert wanted | {"policy_loss", "value_loss", "entropy", "sps"} <= set(frame.columns)
+    assert len(frame) == 20
+    assert frame["observations"].tolist() == [20 * u for u in frame["update"]]
+    assert frame["observations"].is_monotonic_increasing
+    assert (frame[["emulate", "act", "learn"]].sum(axis=1) < 1.05).all()
+    known = frame.dropna(subset=["noise_scale"])
+    assert (known["noise_scale_low"] <= known["noise_scale"]).all()
+    assert (known["noise_scale"] <= known["noise_scale_high"]).all()
+    ratio = 5 * known["noise"] / known["signal"]
+    np.testing.assert_allclose(ratio, known["noise_scale"], rtol=1e-9)
+
+
+def test_games_are_whole_and_unclipped(pong: rl_gns.Run) -> None:
+    games = pong.episodes()
+    assert len(games) >= 4
+    assert games["score"].between(-21, 21).all()
+    assert (games["length"] > 700).all()  # a lost game of Pong takes about 760 decisions
+
+
+def test_same_seed_same_rows_other_seed_other_rows(tmp_path: Path) -> None:
+    def rows(name: str, seed: int) -> pd.DataFrame:
+        config = rl_gns.TrainConfig(
+            env="gym:CartPole-v1", num_envs=4, observations=2000, log_every=200, seed=seed, tensorboard=False
+        )
+        run = rl_gns.train(config, tmp_path / name, quiet=True)
+        return run.metrics().drop(columns=["seconds", "sps", "emulate", "act", "learn", "measure"])
+
+    first = rows("a", 1)
+    pd.testing.assert_frame_equal(first, rows("b", 1))
+    assert not first.equals(rows("c", 2))
+
+
+def test_tensorboard_mirrors_the_rows(pong: rl_gns.Run) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(pong.path / "tensorboard")).Reload()
+    scalars = board.Scalars("signal")
+    frame = pong.metrics()
+    assert [s.step for s in scalars] == frame["observations"].astype(int).tolist()
+    np.testing.assert_allclose([s.value for s in scalars], frame["signal"], rtol=1e-6)
+
+
+def test_rl_gns_noise_prints_a_table_and_draws(pong: rl_gns.Run, tmp_path: Path, capsys) -> None:
+    main(["noise", str(pong.path), "--figure", str(tmp_path / "n.png"), "--rows", "5"])
+    printed = capsys.readouterr().out
+    assert "noise scale" in printed
+    assert len(printed.strip().splitlines()) == 1 + 5 + 1
+    picture = imageio.imread(tmp_path / "n.png")
+    assert picture.shape[0] > 300
+    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
+
+
+def test_eval_plays_whole_games_and_films_one(pong: rl_gns.Run, tmp_path: Path, capsys) -> None:
+    main(["eval", str(pong.path), "--episodes", "2", "--video", str(tmp_path / "game.mp4")])
+    printed = capsys.readouterr().out
+    assert "game 1: score -" in printed
+    with imageio.get_reader(tmp_path / "game.mp4") as film:
+        frames = [frame for _, frame in zip(range(300), film, strict=False)]
+    assert frames[0].shape == (420, 320, 3)
+    assert np.abs(frames[50].astype(int) - frames[250].astype(int)).max() > 50  # something moves
+
+
+def test_eval_repeats_with_its_seed(pong: rl_gns.Run) -> None:
+    assert evaluate(pong, 1, seed=4) == evaluate(pong, 1, seed=4)
+
+
+def test_envs_lists_names_that_work(capsys) -> None:
+    main(["envs"])
+    names = capsys.readouterr().out.split()
+    assert {"atari:pong", "atari:space_invaders", "gym:CartPole-v1", "solvable:chain"} <= set(names)
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    program = (
+        "import sys\nfrom rl_gns.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+
+
+def test_workers_do_not_load_torch() -> None:
+    program = "import sys, envs.atari_worker\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 WRITE_COST = 24  # multiply-adds in the time of writing, squaring and adding up one float, on a CPU core
 MATERIALISED_AT_ONCE = 1 << 18  # floats; a unit's weight gradient is read back while it is still in the cache
-COPIED_AT_ONCE = 1 << 21  # floats; beyond it fresh memory costs more than a kernel call for each run of rows
+COPIED_AT_ONCE = 1 << 21  # floats; beyond it fresh memory costs more than further kernel calls
 
 
 class Layout(NamedTuple):
@@ -45,13 +45,13 @@ class Layout(NamedTuple):
         x = x.reshape(self.outer, self.units, -1, width).transpose(0, 1)
         return x.reshape(self.units, -1, width)
 
-    def blocks(self, pictures: Tensor, whole: bool) -> Iterator[Sequence[Tensor]]:
-        """Each unit's rows of pictures [rows, C, H, W]: copied into one block if `whole`, else run by run."""
+    def blocks(self, pictures: Tensor, steps: int) -> Iterator[list[Tensor]]:
+        """Each unit's rows of pictures [rows, C, H, W], `steps` of the outer dimension a block; one is a view."""
         channels_last = pictures.is_contiguous(memory_format=torch.channels_last)
         x = pictures.permute(0, 2, 3, 1) if channels_last else pictures  # a copy then keeps the memory format
         for unit in x.unflatten(0, (self.outer, self.units, self.inner)).unbind(1):
-            runs = [unit.flatten(0, 1)] if whole and self.outer > 1 else unit.unbind(0)
-            yield [run.permute(0, 3, 1, 2) for run in runs] if channels_last else runs
+            blocks = [part.flatten(0, 1) for part in unit.split(steps)]
+            yield [block.permute(0, 3, 1, 2) for block in blocks] if channels_last else blocks
 
 
 class Capture:
@@ -197,8 +197,9 @@ class Conv2dRule(torch.autograd.Function):
         grad_weight = grad_bias = None
         if on_weight:
             norms, mask = [], [False, True, False]
-            whole = x.numel() + delta.numel() <= COPIED_AT_ONCE * layout.units
-            for blocks, deltas in zip(layout.blocks(x, whole), layout.blocks(delta, whole), strict=True):
+            run = (x.numel() + delta.numel()) // (layout.outer * layout.units)
+            steps = max(1, COPIED_AT_ONCE // run)
+            for blocks, deltas in zip(layout.blocks(x, steps), layout.blocks(delta, steps), strict=True):
                 pairs = zip(blocks, deltas, strict=True)
                 share = _sum_in_place([backward(d, b, weight, *settings, mask)[1] for b, d in pairs])
                 norms.append(row_norms(share))

@@ -6,6 +6,7 @@ know whether runs are processes here or tasks of a cluster.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,7 @@ from rl_gns.studies.study import Study
 from rl_gns.studies.view import View
 
 POLL = 0.5
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
 
 def drive(
@@ -67,7 +69,7 @@ def drive(
                 executor = RayPool(study.results, cluster, jobs, threads)
             _drive(study, executor, threads, quiet)
     except OSError as error:
-        if isinstance(error, PermissionError) or error.errno in (13, 30):
+        if error.errno in UNWRITABLE:
             raise UserError(
                 f"the results folder {study.results} can't be written ({error.strerror}): give --out"
             ) from None

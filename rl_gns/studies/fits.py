@@ -107,7 +107,9 @@ def fit(table: pd.DataFrame, seed: int = 0, bootstrap: int = 1000) -> Fits:
     """
     points = best_points(table)
     if points.empty:
-        raise UserError("no run has finished yet: rl-gns study run FILE first (rl-gns study status says how far it is)")
+        raise UserError(
+            "no run has finished yet: rl-gns study run FILE first (rl-gns study status says how far it is)"
+        )
     front_of: dict[tuple[int, float], Front] = {}
     rate_law_of: dict[tuple[int, float], LearningRateLaw] = {}
     fronts, rates = [], []
@@ -175,7 +177,16 @@ def _front_row(front: Front, cell: pd.DataFrame) -> dict[str, Any]:
 
 
 def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRateLaw | None, dict[str, Any]]:
-    names = ("rate", "batch", "batch_low", "batch_high", "exponent", "exponent_low", "exponent_high", "rms_log_residual")
+    names = (
+        "rate",
+        "batch",
+        "batch_low",
+        "batch_high",
+        "exponent",
+        "exponent_low",
+        "exponent_high",
+        "rms_log_residual",
+    )
     met = cell[~cell["censored"]]
     try:
         law = fit_learning_rates(met["batch"], met["learning_rate"], seed, bootstrap)
@@ -266,7 +277,15 @@ def _turning(front_of: dict[tuple[int, float], Front]) -> list[dict[str, Any]]:
         s_min, e_min = zip(*fitted, strict=True)
         share = gamma(*local_noise_scale(s_min, e_min, skip=True))
         turn = turning_point(share)
-        rows.append({"rollout": rollout, "goals": len(fitted), "gamma": share, "turning_point": turn, "saving": 1 - turn / 2})
+        rows.append(
+            {
+                "rollout": rollout,
+                "goals": len(fitted),
+                "gamma": share,
+                "turning_point": turn,
+                "saving": 1 - turn / 2,
+            }
+        )
     return rows
 
 

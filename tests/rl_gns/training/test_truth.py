@@ -68,15 +68,13 @@ CASES = [
 def test_measured_moments_equal_the_exact_ones(world, num_envs, rollout, groups, algo, options) -> None:
     trainer = still_trainer(world, num_envs, rollout, groups, algo, **options)
     exact = truth(trainer, rollout)
-    signals, noises, means = [], [], []
+    signals, noises = [], []
     for update in range(1500):
         trainer.update()
         if update >= 100:  # the chain has forgotten its start by then
             assert trainer.backward.moments is not None
             signals.append(trainer.backward.moments.signal)
             noises.append(trainer.backward.moments.noise)
-            if algo == "a2c":
-                means.append(torch.cat([p.grad.flatten() for p in trainer.policy.parameters()]).double().numpy())
 
     def z(values: list[float], expected: float) -> float:
         blocks = np.array(values).reshape(50, -1).mean(1)  # successive rollouts are correlated
@@ -84,7 +82,7 @@ def test_measured_moments_equal_the_exact_ones(world, num_envs, rollout, groups,
 
     assert z(signals, exact.signal) < 4
     assert z(noises, exact.trace) < 4
-    assert np.std(noises) < exact.trace  # the check above has teeth
+    assert np.std(noises) / np.sqrt(1400) < 0.1 * exact.trace  # the check above has teeth
     reading = trainer.meter.read()
     assert reading.low < exact.b_simple < reading.high
     trainer.close()

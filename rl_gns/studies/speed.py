@@ -1,0 +1,83 @@
+"""What a study will cost: a short speed measurement of its cells, multiplied out. It starts no run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import pandas as pd
+
+from rl_gns.studies.local import processors
+from rl_gns.studies.plan import PlannedRun
+from rl_gns.studies.study import Study
+from rl_gns.studies.view import clock
+from rl_gns.training.config import TrainConfig
+
+MOST_CELLS = 32
+START_SECONDS = 0.5
+"""A run's own start, from the pool's prepared server."""
+
+
+def speed(config: TrainConfig, seconds: float = 0.4) -> float:
+    """Observations per second of one run with one thread, after an update to warm up."""
+    from rl_gns.training.loop import Trainer
+
+    trainer = Trainer(dataclasses.replace(config, threads=1))
+    try:
+        trainer.update()
+        began, before = time.perf_counter(), trainer.observations
+        while time.perf_counter() - began < seconds:
+            trainer.update()
+        return (trainer.observations - before) / (time.perf_counter() - began)
+    finally:
+        trainer.close()
+
+
+def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str:
+    """What `--dry-run` prints: every run, and the observations and hours they take at most.
+
+    Speeds are measured for up to 32 cells, one at a time; other cells take that of the nearest batch size. Jobs that
+    share caches and memory run somewhat slower than that.
+    """
+    jobs = jobs or processors()
+    outcomes = study.outcomes()
+    runs = [run for run in study.plan(outcomes) if not outcomes[run.id].final]
+    cells: dict[tuple[int, int], PlannedRun] = {}
+    for run in runs:
+        cells.setdefault((run.num_envs, run.rollout), run)
+    chosen = list(cells)[:: max(1, math.ceil(len(cells) / MOST_CELLS))]
+    measured = {cell: speed(cells[cell].config, seconds) for cell in chosen}
+
+    def speed_of(run: PlannedRun) -> float:
+        near = min(
+            measured,
+            key=lambda c: (abs(math.log(c[0] * c[1] / run.batch)), abs(math.log(c[1] / run.rollout))),
+        )
+        return measured[near]
+
+    left = {run.id: run.config.observations - outcomes[run.id].observations for run in runs}
+    cost = sum(left[run.id] / speed_of(run) + START_SECONDS for run in runs)
+    longest = max((left[run.id] / speed_of(run) for run in runs), default=0.0)
+    table = pd.DataFrame(
+        {
+            "run": [run.id for run in runs],
+            "batch": [run.batch for run in runs],
+            "observations": [f"{left[run.id]:,.0f}" for run in runs],
+            "SPS": [f"{speed_of(run):,.0f}" for run in runs],
+            "time": [clock(left[run.id] / speed_of(run)) for run in runs],
+        }
+    )
+    lines = [table.to_string(index=False)] if runs else []
+    lines.append(
+        f"{len(runs)} runs, at most {sum(left.values()):,.0f} observations, "
+        f"at most {max(cost / jobs, longest) / 3600:.2f} hours with {jobs} jobs (runs stop early at score "
+        f"{study.spec.goals[-1]:g})"
+    )
+    if study.spec.learning_rates is None:
+        auto = study.spec.auto
+        lines.append(
+            f"learning rates are widened from {auto.points} to up to {auto.most} per cell where the best is at an edge: "
+            f"at most {auto.most / auto.points:.1f} times that"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""The page holds every figure and table, and a browser draws them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rl_gns.errors import UserError
+from rl_gns.report.study import paper_of, report
+from rl_gns.studies.study import Study, load_study
+from rl_gns.training import config as configs
+from rl_gns.training.metrics import MetricsWriter
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TEXT = """
+env = "{env}"
+goals = [100, 200]
+observations = 1_000_000
+halflife = 1_000
+[grid]
+num_envs = [2, 8, 32, 128, 512]
+rollout = {rollout}
+learning_rate = [1e-3, 2e-3]
+seeds = [1, 2]
+"""
+
+
+def played(folder: Path, env: str = "gym:CartPole-v1", rollout: str = "[5, 20]") -> Study:
+    """A study whose runs reach score g after about g S (1 + 300/B)/300 updates, S = 300."""
+    (folder / "study.toml").write_text(TEXT.format(env=env, rollout=rollout))
+    study = load_study(folder)
+    rng = np.random.default_rng(0)
+    for run in study.plan({}):
+        path = study.folder(run)
+        path.mkdir(parents=True)
+        configs.save(run.config, path / "config.toml", {})
+        ramp = 300 * (run.batch + 300) * np.exp(0.05 * rng.normal()) * (run.learning_rate / 1e-3)
+        end = min(250 * ramp / 300 + 5_000, 1_000_000)
+        writer = MetricsWriter(path / "metrics.db")
+        for k in range(1, 21):
+            x = end * k / 20
+            games = [(k, int(at), 0, 300 * at / ramp, 10.0) for at in np.linspace(end * (k - 1) / 20 + 1, x, 20)]
+            row = {"observations": x, "score": 300 * x / ramp, "noise_scale": 100.0 * k}
+            writer.write(max(round(x / run.batch), k), row, {}, games)
+        writer.close()
+    return study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return played(tmp_path_factory.mktemp("played"))
+
+
+@pytest.fixture(scope="module")
+def path(study: Study) -> Path:
+    return report(study, bootstrap=100)
+
+
+FIGURES = 6
+
+
+def test_page_is_self_contained(study: Study, path: Path) -> None:
+    text = path.read_text()
+    assert text.count("<img ") == FIGURES
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert "<script" not in text
+    for run in study.plan():
+        assert f"<td>{run.id}</td>" in text
+    assert text.count("rl-gns train gym:CartPole-v1") == len(study.plan())
+    for name in ("figures/two-axes.svg", "figures/two-axes.png", "fronts.csv", "table.csv"):
+        assert (path.parent / name).stat().st_size > 100
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+def test_chromium_draws_every_figure_within_a_laptops_width(path: Path, tmp_path: Path) -> None:
+    check = (
+        "<script>addEventListener('load', () => { const wide = document.documentElement.scrollWidth;"
+        "document.title = 'drawn ' + [...document.images].filter(i => i.complete && i.naturalWidth > 100).length"
+        " + ' wide ' + wide; });</script></body>"
+    )
+    copy = tmp_path / "page.html"
+    copy.write_text(path.read_text().replace("</body>", check))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1366,768", "--virtual-time-budget=5000"]
+    words = [str(CHROMIUM), *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", copy.as_uri()]
+    dom = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    found = re.search(r"<title>drawn (\d+) wide (\d+)</title>", dom)
+    assert found is not None
+    assert int(found[1]) == FIGURES
+    assert int(found[2]) <= 1366
+
+
+def test_papers_own_fronts_are_drawn_for_its_tasks(tmp_path: Path) -> None:
+    fronts = paper_of("atari:beam_rider")
+    assert fronts is not None
+    assert set(fronts["task"]) == {"beam_rider"}
+    assert paper_of("atari:freeway") is None
+    assert paper_of("gym:CartPole-v1") is None
+    page = report(played(tmp_path, "atari:breakout", "[5]"), bootstrap=0).read_text()
+    assert "paper&#x27;s own fronts" in page
+    assert page.count("<img ") == FIGURES - 2  # one rollout length: one front figure less, no two axes
+
+
+def test_nothing_finished(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(TEXT.format(env="gym:CartPole-v1", rollout="[5]"))
+    with pytest.raises(UserError, match="no run has finished yet"):
+        report(load_study(tmp_path))
+
+
+def test_page_that_cant_be_written(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="can't be written"):
+        report(study, tmp_path / "file" / "page.html", bootstrap=0)

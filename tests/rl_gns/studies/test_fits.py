@@ -1,0 +1,138 @@
+"""From tables with a known law to fronts: recovered, censored, or "can't tell"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rl_gns.errors import UserError
+from rl_gns.studies.fits import best_points, fit, verdict
+from rl_gns.studies.study import COLUMNS
+from rl_gns.analysis import Interval, design_effect
+
+SIZES = (1, 4, 16, 64, 256, 1024)
+
+
+def table_of(
+    sizes: tuple[int, ...] = SIZES,
+    rollouts: tuple[int, ...] = (5,),
+    goals: tuple[float, ...] = (10.0, 20.0),
+    budget: float = np.inf,
+    noise: float = 0.02,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Runs of S = S_min (1 + B_1 deff(T)/B) with B_1 = 5 goal, S_min = 10 goal, ρ = 0.6; best rate 1e-3 √B."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for rollout in rollouts:
+        for n in sizes:
+            for s in (1, 2, 3):
+                for factor in (0.5, 1.0, 2.0):
+                    for goal in goals:
+                        batch = n * rollout
+                        b_crit = 5 * goal * float(design_effect(rollout, 0.6))
+                        penalty = 1.0 if factor == 1.0 else 1.4
+                        updates = 10 * goal * (1 + b_crit / batch) * penalty * np.exp(noise * rng.normal())
+                        censored = updates * batch > budget
+                        made = min(updates * batch, budget)
+                        rate = 1e-3 * batch**0.5 * factor
+                        row = [f"n{n}-t{rollout}-{factor}-s{s}", n, rollout, batch, rate, s, goal, made, made / batch]
+                        row += [censored, 100.0, 80.0, 1.0, "done", "", 50.0]
+                        rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_known_law_is_recovered() -> None:
+    fits = fit(table_of())
+    fronts = fits.fronts.set_index("goal")
+    for goal in (10.0, 20.0):
+        truth = 5 * goal * float(design_effect(5, 0.6))
+        row = fronts.loc[goal]
+        assert row["b_crit"] == pytest.approx(truth, rel=0.05)
+        assert row["b_crit_low"] < truth < row["b_crit_high"]
+        assert row["s_min"] == pytest.approx(10 * goal, rel=0.05)
+        assert row["best_law"] == "hyperbola"
+        assert row["mean_noise_scale"] == pytest.approx(80)
+        assert row["ratio"] == pytest.approx(80 / row["b_crit"])
+    assert fits.rates["exponent"].to_numpy() == pytest.approx(0.5, abs=0.02)
+    assert fits.rates["note"].str.startswith("can't tell").all()  # a plain power has no B*
+
+
+def test_best_rate_of_each_seed_stands_for_its_cell() -> None:
+    table = table_of()
+    points = best_points(table)
+    assert len(points) == len(SIZES) * 3 * 2
+    slow = table.groupby(["goal", "num_envs", "seed"])["updates"].min()
+    fast = points.set_index(["goal", "num_envs", "seed"])["updates"]
+    pd.testing.assert_series_equal(fast.sort_index(), slow.sort_index())
+    assert not points["at_edge"].any()
+
+
+def test_same_table_same_bytes() -> None:
+    one, two = fit(table_of(), seed=3), fit(table_of().sample(frac=1, random_state=1), seed=3)
+    pd.testing.assert_frame_equal(one.fronts, two.fronts, check_exact=True)
+    assert one.text() == two.text()
+
+
+def test_censored_runs_are_bounds() -> None:
+    fits = fit(table_of(budget=40_000))
+    assert fits.points["censored"].any()
+    row = fits.fronts.set_index("goal").loc[20.0]
+    assert row["censored"] > 0
+    assert row["b_crit"] == pytest.approx(5 * 20 * float(design_effect(5, 0.6)), rel=0.1)
+
+
+def test_one_batch_size_cant_tell() -> None:
+    fits = fit(table_of(sizes=(16,)))
+    assert fits.fronts["b_crit"].isna().all()
+    assert fits.fronts["note"].str.contains("can't tell: runs that met the goal have 1 batch size").all()
+    assert "can't tell" in fits.text()
+
+
+def test_goal_that_no_run_reached() -> None:
+    fits = fit(table_of(budget=1.0))
+    assert fits.fronts["note"].str.contains("no run met the goal: give a larger budget").all()
+
+
+def test_nothing_finished() -> None:
+    with pytest.raises(UserError, match="no run has finished yet"):
+        fit(table_of().assign(status="pending", censored=True))
+
+
+def test_failed_runs_count_only_where_they_met_the_goal() -> None:
+    table = table_of()
+    failed = table["num_envs"] == 4
+    table.loc[failed, "status"] = "failed"
+    table.loc[failed & (table["goal"] == 20.0), "censored"] = True
+    points = best_points(table)
+    assert set(points[points["goal"] == 20.0]["num_envs"]) == set(SIZES) - {4}
+    assert set(points[points["goal"] == 10.0]["num_envs"]) == set(SIZES)
+
+
+def test_two_axes_and_the_exchange() -> None:
+    fits = fit(table_of(rollouts=(5, 20, 80), goals=(20.0,)), bootstrap=200)
+    law = fits.rollouts.set_index("rollout")
+    for length in (5, 20, 80):
+        truth = 5 * 20 * float(design_effect(length, 0.6)) / length
+        assert law.loc[length, "n_crit"] == pytest.approx(truth, rel=0.1)
+        assert law.loc[length, "n_crit_low"] < truth < law.loc[length, "n_crit_high"]
+    # Same S_min at every length: correlated rollouts can only lose, and do where the batch is small.
+    assert fits.exchange.sort_values("batch").iloc[0]["wins"] == "more environments"
+
+
+def test_verdict_needs_the_whole_interval() -> None:
+    assert verdict(Interval(1.5, 1.1, 2)) == "more environments"
+    assert verdict(Interval(0.5, 0.4, 0.9)) == "longer rollouts"
+    assert verdict(Interval(1.5, 0.9, 2)) == "can't tell"
+    assert verdict(Interval(1.5, np.nan, np.nan)) == "can't tell"
+
+
+def test_written_tables(tmp_path: Path) -> None:
+    fits = fit(table_of())
+    for path in fits.write(tmp_path):
+        assert path.is_file()
+    back = pd.read_csv(tmp_path / "fronts.csv")
+    assert back["b_crit"].to_numpy() == pytest.approx(fits.fronts["b_crit"].to_numpy())

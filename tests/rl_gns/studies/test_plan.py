@@ -1,0 +1,127 @@
+"""The plan is a function of results alone: readable ids, and rates widened until the best is inside."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from rl_gns.errors import UserError
+from rl_gns.studies.plan import PlannedRun, cell_rates, plan, rounded, run_id
+from rl_gns.studies.results import Outcome
+from rl_gns.studies.study import Study
+
+AUTO = """
+env = "gym:CartPole-v1"
+goals = [50, 100]
+observations = 10_000
+[grid]
+num_envs = [4, 64]
+rollout = [5]
+seeds = [1, 2]
+[auto]
+rate = 1e-2
+batch = 100
+most = 6
+"""
+
+
+def outcome(run: PlannedRun, best: float, reach: bool = True) -> Outcome:
+    """A run that is the faster the nearer its rate is to `best`."""
+    distance = abs(math.log2(run.learning_rate / best))
+    at = 1_000.0 * (1 + distance) + run.seed
+    return Outcome("done", peak=-distance, crossings={50.0: at if reach else None, 100.0: 2 * at if reach else None})
+
+
+def played_out(study: Study, answer: Callable[[PlannedRun], Outcome], seed: int) -> dict[str, Outcome]:
+    """Finish runs in a random order until nothing more is planned."""
+    outcomes: dict[str, Outcome] = {}
+    rng = random.Random(seed)
+    while missing := [run for run in plan(study.spec, outcomes) if run.id not in outcomes]:
+        run = rng.choice(missing)
+        outcomes[run.id] = answer(run)
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("rate", "name"), [(7e-4, "7e-4"), (1.4e-3, "1.4e-3"), (0.0112, "1.12e-2"), (1.0, "1e0"), (3, "3e0")]
+)
+def test_ids(rate: float, name: str) -> None:
+    assert run_id(64, 5, rate, 1) == f"n64-t5-lr{name}-s1"
+
+
+def test_listed_rates(study_of: Callable[..., Study]) -> None:
+    study = study_of()
+    runs = plan(study.spec, {})
+    assert len(runs) == 5 * 2
+    assert len({run.id for run in runs}) == 10
+    assert {run.batch for run in runs} == {10, 40, 160, 640, 2560}
+
+
+def test_rates_that_would_share_an_id_are_refused(study_of: Callable[..., Study]) -> None:
+    text = AUTO.replace("seeds", "learning_rate = [1e-3, 1.0001e-3]\nseeds")
+    with pytest.raises(UserError, match="agree in three digits"):
+        study_of(text).plan({})
+
+
+def test_first_rates_surround_the_law(study_of: Callable[..., Study]) -> None:
+    spec = study_of(AUTO).spec
+    for num_envs in spec.num_envs:
+        centre = 1e-2 / (1 + 100 / (5 * num_envs)) ** 0.5
+        rates = cell_rates(spec, num_envs, 5, {})
+        assert len(rates) == 3
+        assert rates[0] < centre < rates[2]
+        assert rates[1] / centre == pytest.approx(1, rel=0.42)
+
+
+@pytest.mark.parametrize("best", [1e-2 * 2.0**k for k in (-3, -2, -1, 0, 1, 2)])
+def test_widened_until_the_best_is_inside(study_of: Callable[..., Study], best: float) -> None:
+    study = study_of(AUTO)
+    outcomes = played_out(study, lambda run: outcome(run, best), 0)
+    rates = cell_rates(study.spec, 64, 5, outcomes)
+    assert rates[0] < rounded(best) < rates[-1]
+    assert len(rates) <= 6
+
+
+def test_never_more_than_most(study_of: Callable[..., Study]) -> None:
+    study = study_of(AUTO)
+    outcomes = played_out(study, lambda run: outcome(run, 1e3), 0)
+    assert len(cell_rates(study.spec, 4, 5, outcomes)) == 6
+
+
+def test_scores_decide_where_no_goal_was_reached(study_of: Callable[..., Study]) -> None:
+    study = study_of(AUTO)
+    outcomes = played_out(study, lambda run: outcome(run, 2e-2, reach=False), 0)
+    rates = cell_rates(study.spec, 64, 5, outcomes)
+    assert rates[0] < 2e-2 < rates[-1]
+
+
+def test_order_of_finishing_does_not_matter(study_of: Callable[..., Study]) -> None:
+    study = study_of(AUTO)
+    ends = [played_out(study, lambda run: outcome(run, 4e-2), seed) for seed in range(5)]
+    assert all(end == ends[0] for end in ends)
+
+
+def test_failed_rates_are_no_answer_but_end_the_wait(study_of: Callable[..., Study]) -> None:
+    study = study_of(AUTO)
+
+    def answer(run: PlannedRun) -> Outcome:
+        return Outcome("failed", "loss is NaN") if run.learning_rate > 1e-2 else outcome(run, 1e-2)
+
+    rates = cell_rates(study.spec, 64, 5, played_out(study, answer, 0))
+    assert rates[-1] > 1e-2
+
+
+def test_no_new_rates_while_a_run_of_the_cell_is_open(study_of: Callable[..., Study]) -> None:
+    spec = study_of(AUTO).spec
+    first = plan(spec, {})
+    outcomes: Mapping[str, Outcome] = {run.id: outcome(run, 1.0) for run in first}
+    for run in first:
+        some = {name: found for name, found in outcomes.items() if name != run.id}
+        assert len(cell_rates(spec, run.num_envs, 5, some)) == 3
+        open_ = {**some, run.id: Outcome("partial")}
+        assert len(cell_rates(spec, run.num_envs, 5, open_)) == 3
+    assert all(len(cell_rates(spec, n, t, outcomes)) == 4 for n, t in itertools.product(spec.num_envs, [5]))

@@ -46,7 +46,7 @@ class Layout(NamedTuple):
         return x.reshape(self.units, -1, width)
 
     def blocks(self, pictures: Tensor, steps: int) -> Iterator[list[Tensor]]:
-        """Each unit's rows of pictures [rows, C, H, W], `steps` of the outer dimension a block; one is a view."""
+        """Each unit's rows of pictures [rows, C, H, W], `steps` of the outer dimension a block."""
         channels_last = pictures.is_contiguous(memory_format=torch.channels_last)
         x = pictures.permute(0, 2, 3, 1) if channels_last else pictures  # a copy then keeps the memory format
         for unit in x.unflatten(0, (self.outer, self.units, self.inner)).unbind(1):

@@ -172,7 +172,7 @@ class LineSearchMeter:
         return np.tensordot(blocks.share, blocks.x, 1)
 
     def read(self) -> NoiseScale:
-        """B_noise now; `signal` is ΔL_max, `noise` ΔL_max · B_noise / unit: their ratio is B_noise in units."""
+        """B_noise now; `signal` is ΔL_max, `noise` that times B_noise / unit: their ratio is in units."""
         if not self._history.blocks:
             return NoiseScale(None, 0.0, math.inf, math.nan, math.nan, 0.0)
         blocks, now = self._history.read(), self._history.now

@@ -108,5 +108,6 @@ def inverse_root(
 
 
 def _squares(g: list[Tensor]) -> Tensor:
-    """[parameters] squared norms, on the device; sums, as the CPU's norm kernel is 1e-4 off at a million."""
-    return torch.stack([x.square().sum() for x in g])
+    """[parameters] squared norms, on the device; row by row, as the CPU's norm kernel adds up in sequence."""
+    rows = [torch.linalg.vector_norm(x.flatten(1), dim=1) if x.dim() > 1 else x for x in g]
+    return torch.stack([norms.square().sum() for norms in rows])

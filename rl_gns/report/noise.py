@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,8 @@ def figure(run: Run, path: Path) -> None:
     parts = run.noise_parts()
     panels = noise_parts.panels(parts)
     fig = Figure(figsize=(16.5 if panels else 11, 4.6), dpi=130, layout="constrained")
-    main, beside = fig.subfigures(1, 2, width_ratios=[2, 1]) if panels else (fig, None)
-    upper, right = main.subplot_mosaic([["score", "by_score"], ["noise", "by_score"]], width_ratios=[1.45, 1]), None
+    halves: Any = fig.subfigures(1, 2, width_ratios=[2, 1]) if panels else [fig]
+    upper, right = halves[0].subplot_mosaic([["score", "by_score"], ["noise", "by_score"]], width_ratios=[1.45, 1]), None
     fig.suptitle(
         f"{config.env}  {config.algo.upper()}  {config.num_envs} environments x {config.rollout}  seed {config.seed}",
         fontsize=11,
@@ -74,8 +75,8 @@ def figure(run: Run, path: Path) -> None:
     _draw_noise(right, order["score"], order, points=True)
     right.set_xlabel("score (mean of the last 100 games)")
     right.set_title("against score", fontsize=9)
-    if beside is not None:
-        axes = beside.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    if panels:
+        axes = halves[1].subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for panel, (title, names) in zip(axes, panels.items(), strict=True):
             noise_parts.draw(panel, parts, names, title)
         axes[-1].set_xlabel("observations (millions)")

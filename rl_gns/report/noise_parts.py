@@ -56,10 +56,10 @@ def draw(axes: Axes, parts: pd.DataFrame, names: list[str], title: str) -> None:
         known = value.notna()
         unknown = ~known & low.gt(0)
         if known.any():
-            style = {"ls": "--"} if i >= len(COLOURS) else {}
+            dashes = "--" if i >= len(COLOURS) else "-"
             marker = "." if known.sum() < 20 else ""
             label = name.partition("/")[2] or name
-            axes.plot(x, value, color=colour, lw=1.5, marker=marker, label=label, **style)
+            axes.plot(x, value, color=colour, ls=dashes, lw=1.5, marker=marker, label=label)
             if len(names) <= 4:
                 high = rows["noise_scale_high"].where(known)
                 axes.fill_between(x, low.where(known), high, color=colour, alpha=0.15, lw=0)

@@ -139,7 +139,7 @@ class TrainConfig:
         if self.noise_parts_every is not None:
             return self.noise_parts_every
         epochs = self.epochs if self.algo == "ppo" else 1
-        return part_costs.cadence(self.parts, self.groups, epochs, self.noise_budget)
+        return part_costs.cadence(self.parts, self.groups, epochs, self.batch, self.noise_budget)
 
     @property
     def parts_halflife(self) -> float:

@@ -98,7 +98,7 @@ class Trainer:
         self.observations = self.updates = self.games = 0
         self.recent: collections.deque[float] = collections.deque(maxlen=SCORE_WINDOW)
         self.smoothed = SmoothedScore(config.stop_halflife)
-        self.episodes: list[tuple[int, int, int, float, float]] = []
+        self.episodes: list[tuple[int, int, float, float]] = []
         self.sums: dict[str, float] = {}
         self.summed = 0
         self.seconds = dict.fromkeys(PHASES, 0.0)
@@ -194,7 +194,7 @@ class Trainer:
         finished = (~score.isnan()).nonzero().squeeze(1).tolist()
         for stream in finished:
             points = float(score[stream])
-            self.episodes.append((self.updates + 1, self.observations, stream, points, float(length[stream])))
+            self.episodes.append((self.observations, stream, points, float(length[stream])))
             self.recent.append(points)
         self.games += len(finished)
         self.smoothed.add(self.observations, [float(score[stream]) for stream in finished])
@@ -216,7 +216,7 @@ class Trainer:
         """Mean score of the last 100 finished games; NaN before the first."""
         return sum(self.recent) / len(self.recent) if self.recent else math.nan
 
-    def take_row(self) -> tuple[dict[str, float], list[tuple[int, int, int, float, float]]]:
+    def take_row(self) -> tuple[dict[str, float], list[tuple[int, int, float, float]]]:
         """A metric row over the updates since the last one, and the games finished since; starts both anew."""
         reading = self.meter.read()
         row = {name: total / self.summed for name, total in self.sums.items()}
@@ -265,7 +265,7 @@ class Trainer:
         self.parts.load_state_dict(state.get("noise_parts", {}))
         self.observations, self.updates, self.games, self.summed = state["counts"]
         self.recent = collections.deque(state["recent"], maxlen=SCORE_WINDOW)
-        self.episodes = [(e[0], e[1], e[2], e[3], e[4]) for e in state["episodes"]]
+        self.episodes = [(e[0], e[1], e[2], e[3]) for e in state["episodes"]]
         self.sums = dict(state["sums"])
         self.smoothed.restore(state["smoothed"])
         self._started = True

@@ -1,6 +1,7 @@
 """The run's database: one SQLite file, one writer, write-ahead log, a transaction per metric row.
 
-Tables: `metrics` (everything that the seed determines, so that two equal runs have equal tables), `episodes` (every
+`update` is in every table that of the metric row something was written with, so that one cut drops all that is newer
+than a checkpoint. Tables: `metrics` (everything that the seed determines, so that two equal runs have equal tables), `episodes` (every
 finished game), `noise_parts` (noise scale of parts of the loss, where asked for), `timing` (what the clock says).
 """
 
@@ -71,7 +72,7 @@ class MetricsWriter:
         update: int,
         row: Mapping[str, float],
         timing: Mapping[str, float],
-        episodes: Iterable[tuple[int, int, int, float, float]],
+        episodes: Iterable[tuple[int, int, float, float]],
         parts: Iterable[tuple[str, Mapping[str, float]]] = (),
     ) -> None:
         """Append one metric row with the games finished since the last, in one transaction.
@@ -80,7 +81,7 @@ class MetricsWriter:
             update: optimizer updates so far.
             row: values of COLUMNS; missing ones are stored as NULL.
             timing: values of TIMING.
-            episodes: (update, observations, stream, score, length) of each finished game.
+            episodes: (observations, stream, score, length) of each game finished since the last row.
             parts: (name, noise columns) for each measured part.
 
         Raises:
@@ -91,7 +92,7 @@ class MetricsWriter:
             self._insert("metrics", (update, *(_number(row.get(name)) for name in COLUMNS)))
             self._insert("timing", (update, *(_number(timing.get(name)) for name in TIMING)))
             for episode in episodes:
-                self._insert("episodes", episode)
+                self._insert("episodes", (update, *episode))
             names = ("noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise")
             for part, values in parts:
                 cells = (_number(values.get(name)) for name in names)

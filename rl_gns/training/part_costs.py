@@ -1,7 +1,7 @@
 """Which parts of the noise can be asked for, what each costs, and how often that allows measuring them.
 
-Costs are in forward passes over one rollout and follow from the settings alone, never from the clock: a resumed
-run measures at the same updates. Imports no torch, so that settings can be checked without it.
+Costs are in forward passes over one rollout and follow from the settings alone, never from the clock: a
+resumed run measures at the same updates. Imports no torch, so that settings can be checked without it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ CURVATURES = ("hessian", "fisher")
 PARTS = (*LOSSES, *OF_TOTAL, *CURVATURES, "line-search", "epochs")
 
 BACKWARD = 2
-DERIVATIVE = 4  # a backward pass through a forward and a backward pass
+DERIVATIVE = 6  # a backward pass through a forward and a backward pass
 LINE_SEARCH_STEPS = 10
+ROWS_PER_VECTOR = 24
+"""Observations whose forward pass takes as long as handling one vector of all weights (nature, a CPU)."""
+DERIVATIVE_VECTORS = 4
 
 
 def parse(names: str, algo: str) -> tuple[str, ...]:
-    """"policy,value" -> ("policy", "value"), each once, in the order of PARTS.
+    """Turn "policy,value" into ("policy", "value"), each once, in the order of PARTS.
 
     Raises:
         UserError: an unknown part, or one the algorithm does not have.
@@ -58,27 +61,31 @@ def check(parts: Sequence[str], groups: int, every: int | None, budget: float) -
         raise UserError("noise_parts with noise_budget 0 would never be measured: set noise_parts_every")
 
 
-def cost(parts: Sequence[str], groups: int, epochs: int) -> float:
-    """Forward passes over one rollout that measuring `parts` once takes.
+def cost(parts: Sequence[str], groups: int, epochs: int, batch: int) -> float:
+    """Forward passes over one rollout of `batch` observations that measuring `parts` once takes.
 
-    A gradient is 1 + 2, and every further loss 2 more. A Hessian or Fisher matrix takes a graph of forward and
-    backward pass and groups / 2 + 1 derivatives of it; both share the groups' gradients with the line search,
-    which makes about `groups` directions on half the rollout.
+    A gradient is 1 + 2, every further loss 2 more, and a vector of all weights for each group on top: where
+    groups are small, as a2c's are, that is most of it. A Hessian or Fisher matrix takes a graph of forward
+    and backward pass and groups / 2 + 1 derivatives of it; both share the groups' gradients with the line
+    search, which makes groups - 1 directions, judged on half the rollout.
     """
+    vectors = groups * ROWS_PER_VECTOR / batch
     losses = sum(name in parts for name in LOSSES) + any(name in parts for name in OF_TOTAL)
     curvatures = sum(name in parts for name in CURVATURES)
-    total = 1.0 + BACKWARD * losses if losses else 0.0
+    gradient = 1 + BACKWARD + vectors
+    total = 1 + (BACKWARD + vectors) * losses if losses else 0.0
     if curvatures or "line-search" in parts:
-        total += 1 + BACKWARD
-    total += curvatures * (1 + BACKWARD + DERIVATIVE * (groups / 2 + 1))
+        total += gradient
+    products = (groups / 2 + 1) * (DERIVATIVE + DERIVATIVE_VECTORS * vectors)
+    total += curvatures * (gradient + products)
     if "line-search" in parts:
-        total += groups * LINE_SEARCH_STEPS / 2
+        total += (groups - 1) * LINE_SEARCH_STEPS * (1 / 2 + vectors / groups)
     if "epochs" in parts:
-        total += epochs * (1 + BACKWARD)
+        total += epochs * gradient
     return total
 
 
-def cadence(parts: Sequence[str], groups: int, epochs: int, budget: float) -> int:
+def cadence(parts: Sequence[str], groups: int, epochs: int, batch: int, budget: float) -> int:
     """Updates between measurements for which the parts take at most `budget` of the run; 0 without parts.
 
     An update costs 1 for acting and 3 an epoch for learning; emulation, which only lowers the share, is left
@@ -86,4 +93,4 @@ def cadence(parts: Sequence[str], groups: int, epochs: int, budget: float) -> in
     """
     if not parts or budget <= 0:
         return 0
-    return math.ceil(cost(parts, groups, epochs) / (1 + (1 + BACKWARD) * epochs) / budget)
+    return math.ceil(cost(parts, groups, epochs, batch) / (1 + (1 + BACKWARD) * epochs) / budget)

@@ -5,7 +5,7 @@
     optimizer                        |P g|², P the optimizer's own diagonal preconditioner
     hessian, fisher                  B_noise = tr(HΣ)/(GᵀHG)
     line-search                      B_noise from the best improvement at several batch sizes
-    epochs                           ppo: epochs/1, epochs/2, …, the whole rollout at each epoch's first weights
+    epochs                           ppo: epochs/1, epochs/2, …, the rollout at each epoch's first weights
 
 All are extra passes that change nothing of the run: weights, `.grad`, optimizer and random state stay as they
 are. The estimators are in `rl_gns.noise`; derivations and costs in docs/noise_parts.md.
@@ -34,6 +34,7 @@ from rl_gns.noise.parts import FormSums, Gradient, inverse_root, layer_groups
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.part_costs import CURVATURES, LOSSES, OF_TOTAL
 
+WORST = 1e30
 ROWS_AT_ONCE = 4096  # observations per forward pass without a graph
 
 
@@ -100,8 +101,8 @@ class NoiseParts:
     def during_update(self, batch: Batch, updates: int, seconds: dict[str, float]) -> Iterator[None]:
         """Around ppo's update: measure the gradient at the first weights of every epoch.
 
-        Hangs on the optimizer's steps, of which every epoch has `minibatches`. The time it takes is moved from
-        `seconds["learn"]` to `seconds["measure"]`.
+        Hangs on the optimizer's steps, of which every epoch has `minibatches`. The time it takes is moved
+        from `seconds["learn"]` to `seconds["measure"]`.
         """
         if not ("epochs" in self.asked and self.due(updates)):
             yield
@@ -211,7 +212,7 @@ class NoiseParts:
         def loss_at(displacement: list[Tensor] | None) -> float:
             if displacement is None:
                 displacement = [torch.zeros_like(p) for p in self.parameters]
-            moved = torch._foreach_sub(self.parameters, displacement)
+            moved = [p - d for p, d in zip(self.parameters, displacement, strict=True)]
             weights = dict(zip(self.names, moved, strict=True))
             policy = cast(nn.Module, lambda obs: functional_call(self.policy, weights, (obs,)))
             parts = [
@@ -220,13 +221,13 @@ class NoiseParts:
             ]
             return float(torch.stack(parts).double().sum() / streams)
 
-        norm = math.sqrt(sum(float(torch.stack(g).mean(0).square().sum()) for g in zip(*gradients, strict=True)))
+        mean = [torch.stack(tensors).mean(0) for tensors in zip(*gradients, strict=True)]
+        norm = math.sqrt(sum(float(g.square().sum()) for g in mean))
         if not (math.isfinite(norm) and norm > 0):
             return
         meter.scale = meter.scale or 1 / norm
         table = improvement_table(gradients[:half], loss_at, self._line_search_sizes(), meter.scale)
-        # A step so long that the loss overflows is no improvement; a loss that is not finite at 0 is no reading.
-        table[~(table > -1e30)] = -1e30
+        table[~(table > -WORST)] = -WORST  # a step so long that the loss overflows is no improvement
         meter.update(table, self.config.parts_cadence * self.observations_per_update)
 
     def _take(self, name: str, found: Moments) -> None:
@@ -277,7 +278,7 @@ class NoiseParts:
 def preconditioner(
     optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter | Tensor]
 ) -> list[Tensor] | None:
-    """What the optimizer's next step multiplies each coordinate of a gradient with, by its mean square so far.
+    """What the optimizer's next step multiplies each coordinate with, by its mean square so far.
 
     None before the first step where the mean square starts at 0: there is nothing to divide by yet.
 

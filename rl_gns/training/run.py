@@ -53,7 +53,7 @@ class Run:
         return read_table(database, "metrics").merge(read_table(database, "timing"), on="update", how="left")
 
     def episodes(self) -> pd.DataFrame:
-        """One row per finished game: update, observations, stream, score, length."""
+        """One row per finished game: update (of its metric row), observations, stream, score, length."""
         return read_table(self.path / "metrics.db", "episodes")
 
     def noise_parts(self) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def train(steps: int, units: str = "groups", learning_rate: float = 0.1, seed: i
     optimizer = torch.optim.SGD(network.parameters(), learning_rate)
     generator = torch.Generator().manual_seed(seed)
     unit = BATCH // GROUPS if units == "groups" else 1
-    meter = NoiseScaleMeter(unit_observations=unit, halflife=100 * BATCH)  # (1)
+    meter = NoiseScaleMeter(unit_observations=unit, halflife=50 * BATCH)  # (1)
     for step in range(1, steps + 1):
         batch = torch.randint(len(x), (BATCH,), generator=generator)
         moments = measured_backward(network, x, y, batch, units)  # (2)

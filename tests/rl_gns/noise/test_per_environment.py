@@ -95,8 +95,9 @@ def test_policies_equal_the_loop(network: str, units: int | None) -> None:
 
 
 @pytest.mark.parametrize("constant", ["WRITE_COST", "COPIED_AT_ONCE", "MATERIALISED_AT_ONCE"])
-def test_either_way_of_saving_work_is_exact(constant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_norms, constant, 0)
+@pytest.mark.parametrize("value", [0, 1 << 15])
+def test_any_way_of_saving_work_is_exact(constant: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_norms, constant, value)
     check(*case("nature"), 4)
 
 

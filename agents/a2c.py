@@ -131,7 +131,8 @@ def update(
     backward(loss_of)
     norm = step(policy, optimizer, settings.max_grad_norm)
     means = {
-        name: torch.stack([getattr(p, name) for p in parts_seen]).mean() for name in ("policy", "value", "entropy")
+        name: torch.stack([getattr(p, name) for p in parts_seen]).mean()
+        for name in ("policy", "value", "entropy")
     }
     return {
         "policy_loss": float(means["policy"]),

@@ -28,4 +28,4 @@ class Backward(Protocol):
 
 def plain_backward(loss_of: LossOf) -> None:
     """One pass over all streams."""
-    loss_of(slice(None)).mean().backward()  # type: ignore[no-untyped-call]
+    loss_of(slice(None)).mean().backward()

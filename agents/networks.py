@@ -52,7 +52,9 @@ class ActionHead(nn.Module):
             outputs = int(action_space.shape[0])
             self.log_std = nn.Parameter(torch.zeros(outputs))
         else:
-            raise ValueError(f"no policy for the action space {action_space}: use Discrete, MultiDiscrete or a flat Box")
+            raise ValueError(
+                f"no policy for the action space {action_space}: use Discrete, MultiDiscrete or a flat Box"
+            )
         self.continuous = isinstance(action_space, spaces.Box)
         self.linear = orthogonal(nn.Linear(features, outputs), 0.01)
 
@@ -177,7 +179,9 @@ class Tabular(nn.Module):
         super().__init__()
         self.classes = int(observation_space.n) if isinstance(observation_space, spaces.Discrete) else None
         if self.classes is None and len(observation_space.shape or ()) != 1:
-            raise ValueError(f"network 'tabular' wants an index or a flat vector, got {observation_space}; try 'mlp'")
+            raise ValueError(
+                f"network 'tabular' wants an index or a flat vector, got {observation_space}; try 'mlp'"
+            )
         inputs = self.classes or int((observation_space.shape or (0,))[0])
         self.continuous = isinstance(action_space, spaces.Box)
         if isinstance(action_space, spaces.Discrete):
@@ -204,7 +208,9 @@ class Tabular(nn.Module):
 
 def _picture_shape(name: str, space: gymnasium.Space[Any]) -> tuple[int, ...]:
     if not (isinstance(space, spaces.Box) and len(space.shape) == 3 and min(space.shape[1:]) >= 36):
-        raise ValueError(f"network {name!r} wants pictures [C, H, W] of at least 36x36, got {space}; try 'mlp'")
+        raise ValueError(
+            f"network {name!r} wants pictures [C, H, W] of at least 36x36, got {space}; try 'mlp'"
+        )
     return space.shape
 
 

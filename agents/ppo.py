@@ -110,7 +110,9 @@ def batch_of(rollout: Rollout, settings: Settings) -> Batch:
 
 def make_optimizer(policy: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Adam."""
-    return torch.optim.Adam(policy.parameters(), lr=settings.learning_rate, eps=settings.adam_eps, foreach=True)
+    return torch.optim.Adam(
+        policy.parameters(), lr=settings.learning_rate, eps=settings.adam_eps, foreach=True
+    )
 
 
 def measure(policy: nn.Module, batch: Batch, settings: Settings, *, backward: Backward) -> None:
@@ -123,7 +125,9 @@ def measure(policy: nn.Module, batch: Batch, settings: Settings, *, backward: Ba
         batch = dataclasses.replace(batch, advantage=normalized(batch.advantage))
 
     def loss_of(streams: slice) -> Tensor:
-        return loss(policy, batch[:, streams], settings.clip).total(settings.value_coef, settings.entropy_coef)
+        return loss(policy, batch[:, streams], settings.clip).total(
+            settings.value_coef, settings.entropy_coef
+        )
 
     backward(loss_of)
 
@@ -154,7 +158,7 @@ def update(
                 part = dataclasses.replace(part, advantage=normalized(part.advantage))
             parts = loss(policy, part, settings.clip)
             optimizer.zero_grad(set_to_none=True)
-            parts.total(settings.value_coef, settings.entropy_coef).mean().backward()  # type: ignore[no-untyped-call]
+            parts.total(settings.value_coef, settings.entropy_coef).mean().backward()
             norms.append(step(policy, optimizer, settings.max_grad_norm))
             with torch.no_grad():
                 log_ratio = parts.ratio.log()

@@ -85,4 +85,6 @@ def gae(
 def _check(r_t: Tensor, last_value: Tensor, terminated: Tensor, truncated: Tensor, bootstrap: Tensor) -> None:
     shapes = {tuple(x.shape) for x in (r_t, terminated, truncated, bootstrap)}
     if len(shapes) != 1 or r_t.ndim != 2 or last_value.shape != r_t.shape[1:]:
-        raise ValueError(f"returns want [T, N] tensors and last_value [N], got {shapes} and {tuple(last_value.shape)}")
+        raise ValueError(
+            f"returns want [T, N] tensors and last_value [N], got {shapes} and {tuple(last_value.shape)}"
+        )

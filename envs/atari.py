@@ -7,6 +7,7 @@ its worker; the stack of four lives on the device, zeroed where an episode begin
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import pickle
 import socket
@@ -118,16 +119,22 @@ class AtariEnv(BatchedEnv):
         if num_envs < 1:
             raise EnvError(f"num_envs must be at least 1, got {num_envs}")
         self.protocol = _protocol(protocol, overrides)
-        self.spec, self.num_envs, self.device, self._seed = f"atari:{game}", num_envs, torch.device(device), seed
+        self.spec, self.num_envs, self.device, self._seed = (
+            f"atari:{game}",
+            num_envs,
+            torch.device(device),
+            seed,
+        )
         count = min(workers or len(os.sched_getaffinity(0)), num_envs)
         edges = [num_envs * i // count for i in range(count + 1)]
         memory_fd = shared_memory.create(layout(num_envs))
         self._remotes: list[_Remote] = []
         try:
             memory = shared_memory.attach(memory_fd, layout(num_envs))
-            for low, high in zip(edges[:-1], edges[1:], strict=True):
+            for low, high in itertools.pairwise(edges):
                 self._remotes.append(_Remote(Task(game, self.protocol, num_envs, low, high), memory_fd))
-            self.action_names: list[str] = [remote.receive() for remote in self._remotes][0]
+            names = [remote.receive() for remote in self._remotes]
+            self.action_names: list[str] = names[0]
         except BaseException:
             self.close()
             raise
@@ -150,7 +157,8 @@ class AtariEnv(BatchedEnv):
         """actions: [N] integer, 0 <= a < action_space.n."""
         if actions.shape != (self.num_envs,) or actions.is_floating_point():
             raise EnvError(
-                f"{self.spec} wants integer actions of shape ({self.num_envs},), got {tuple(actions.shape)} {actions.dtype}"
+                f"{self.spec} wants integer actions of shape ({self.num_envs},), "
+                f"got {tuple(actions.shape)} {actions.dtype}"
             )
         self._memory["actions"].copy_(actions)
         for remote in self._remotes:
@@ -223,7 +231,9 @@ class AtariEnv(BatchedEnv):
         ours = (self.spec, self.num_envs, dataclasses.asdict(self.protocol))
         theirs = (state["spec"], len(games), state["protocol"])
         if ours != theirs:
-            raise EnvError(f"the snapshot is of {theirs[1]} x {theirs[0]}, not of {ours[1]} x {ours[0]} with these options")
+            raise EnvError(
+                f"the snapshot is of {theirs[1]} x {theirs[0]}, not of {ours[1]} x {ours[0]} with these options"
+            )
         for remote in self._remotes:
             remote.send(pickle.dumps(("restore", games[remote.task.low : remote.task.high])))
         for remote in self._remotes:
@@ -255,7 +265,9 @@ def _protocol(name: str, overrides: dict[str, Any]) -> Protocol:
     known = {field.name for field in dataclasses.fields(Protocol)}
     for key in overrides:
         if key not in known:
-            raise EnvError(f"atari has no option {key!r}; there are {', '.join(sorted({*known, 'protocol', 'workers'}))}")
+            raise EnvError(
+                f"atari has no option {key!r}; there are {', '.join(sorted({*known, 'protocol', 'workers'}))}"
+            )
     protocol = dataclasses.replace(PROTOCOLS[name], **overrides)
     for key in ("noop_max", "start_spread"):
         if getattr(protocol, key) < 0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import zlib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -37,9 +38,16 @@ class Outcome(NamedTuple):
     """Decisions in that game, NaN likewise."""
 
 
+def _rom(name: str) -> Path:
+    path = roms.get_rom_path(name)
+    if path is None:
+        raise GameError(f"ale-py has no game {name!r}")
+    return path
+
+
 def atari_games() -> list[str]:
     """Names of all games in the installed ale-py wheel that load as single-player games."""
-    return [name for name in sorted(roms.get_all_rom_ids()) if ALEInterface.isSupportedROM(roms.get_rom_path(name))]
+    return [name for name in sorted(roms.get_all_rom_ids()) if ALEInterface.isSupportedROM(_rom(name))]
 
 
 def check_game(name: str) -> None:
@@ -70,18 +78,22 @@ class AtariGame:
         self.protocol = protocol
         self.frame = np.zeros((SIZE, SIZE), np.uint8) if frame is None else frame
         self.final = np.zeros((SIZE, SIZE), np.uint8) if final is None else final
-        self._rom = roms.get_rom_path(name)
+        self._rom = _rom(name)
         ALEInterface.setLoggerMode(LoggerMode.Error)
         self._ale = ALEInterface()
         # We draw sticky actions ourselves: the emulator's snapshot leaves out the action it would repeat.
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._ale.setInt("random_seed", 0)
         self._ale.loadROM(self._rom)
-        actions = self._ale.getLegalActionSet() if protocol.full_action_set else self._ale.getMinimalActionSet()
+        actions = (
+            self._ale.getLegalActionSet() if protocol.full_action_set else self._ale.getMinimalActionSet()
+        )
         self.actions = list(actions)
         self._noop = self._ale.getLegalActionSet()[NOOP]
         fire = self._ale.getLegalActionSet()[FIRE]
-        self._start_actions = (fire, self.actions[2]) if protocol.fire_on_reset and fire in self.actions else ()
+        self._start_actions = (
+            (fire, self.actions[2]) if protocol.fire_on_reset and fire in self.actions else ()
+        )
         height, width = self._ale.getScreenDims()
         self._screens = np.zeros((2, height, width), np.uint8)
         self._rng = np.random.Generator(np.random.PCG64(0))
@@ -96,7 +108,9 @@ class AtariGame:
         self._ale.setInt("random_seed", int(self._rng.integers(2**31)))
         self._ale.loadROM(self._rom)  # the emulator reads its seed only here
         self._begin()
-        for _ in range(int(self._rng.integers(self.protocol.start_spread + 1)) if self.protocol.start_spread else 0):
+        for _ in range(
+            int(self._rng.integers(self.protocol.start_spread + 1)) if self.protocol.start_spread else 0
+        ):
             self.step(int(self._rng.integers(len(self.actions))))
             self._scored = False  # a game partly played at random is no score of the policy's
         self._picture(self.frame)
@@ -117,7 +131,9 @@ class AtariGame:
                     score, length = self._score, float(self._decisions)
                 self._begin()
         self._picture(self.frame)
-        return Outcome(float(np.sign(raw)) if self.protocol.clip_reward else raw, terminated, truncated, score, length)
+        return Outcome(
+            float(np.sign(raw)) if self.protocol.clip_reward else raw, terminated, truncated, score, length
+        )
 
     def _hold(self, action: Any) -> tuple[float, bool, bool]:
         """Act for frame_skip frames. Returns raw reward, whether a life (not the last) was lost, game over."""
@@ -158,7 +174,7 @@ class AtariGame:
             self._ale.getScreenGrayscale(self._screens[1])
             if not self._ale.game_over(with_truncation=False) and not self._fire():
                 return
-        raise GameError(f"{self._rom.name} is over before it starts, {_MAX_STARTS} times running")
+        raise GameError(f"{self._rom.stem} is over before it starts, {_MAX_STARTS} times running")
 
     def _go_on(self) -> bool:
         """Wake the game up after a lost life: one no-op decision, then fire. Returns game over."""
@@ -191,7 +207,9 @@ class AtariGame:
             "held": self._held.value,
             "counters": (self._lives, self._frames, self._decisions, self._score, self._scored),
             "frame": self.frame.tobytes(),
-            "screen": zlib.compress(self._screens[1].tobytes(), 1),  # pooled into the next picture if the game ends
+            "screen": zlib.compress(
+                self._screens[1].tobytes(), 1
+            ),  # pooled into the next picture if the game ends
         }
 
     def restore(self, state: dict[str, Any]) -> None:

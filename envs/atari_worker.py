@@ -66,8 +66,8 @@ class Worker:
         m = self.memory
         actions = m["actions"]
         for i, game in enumerate(self.games, self.task.low):
-            m["rewards"][i], m["terminated"][i], m["truncated"][i], m["scores"][i], m["lengths"][i] = game.step(
-                int(actions[i])
+            m["rewards"][i], m["terminated"][i], m["truncated"][i], m["scores"][i], m["lengths"][i] = (
+                game.step(int(actions[i]))
             )
 
     def answer(self, name: str, value: Any) -> Any:

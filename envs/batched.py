@@ -79,7 +79,7 @@ class BatchedEnv(abc.ABC):
         """RGB picture [H, W, 3] uint8 of environment `index`."""
         raise EnvError(f"{self.spec} has no picture to show")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most worlds have nothing to free
         """Free processes and memory; safe to call twice."""
 
     def __enter__(self) -> BatchedEnv:

@@ -53,11 +53,21 @@ class GymEnv(BatchedEnv):
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise EnvError(f"Gymnasium has no environment {name!r}{hint}") from None
         except (TypeError, gymnasium.error.Error) as error:
-            raise EnvError(f"gym:{name} can't be made with {options}: {' '.join(str(error).split())}") from None
-        self.spec, self.num_envs, self.device, self._seed = f"gym:{name}", num_envs, torch.device(device), seed
+            raise EnvError(
+                f"gym:{name} can't be made with {options}: {' '.join(str(error).split())}"
+            ) from None
+        self.spec, self.num_envs, self.device, self._seed = (
+            f"gym:{name}",
+            num_envs,
+            torch.device(device),
+            seed,
+        )
         space = self._vector.single_observation_space
         self._transpose = (
-            isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] in (1, 3, 4)
+            isinstance(space, spaces.Box)
+            and space.dtype == np.uint8
+            and len(space.shape) == 3
+            and space.shape[2] in (1, 3, 4)
         )
         if self._transpose:
             height, width, channels = space.shape  # type: ignore[misc]
@@ -79,7 +89,7 @@ class GymEnv(BatchedEnv):
     def reset(self, seed: int | None = None) -> Tensor:
         """[N, ...] first observations."""
         self._seed = self._seed if seed is None else seed
-        obs, _ = self._vector.reset(seed=_seeds(self._seed, self.num_envs))
+        obs, _ = self._vector.reset(seed=list[int | None](_seeds(self._seed, self.num_envs)))
         self._return[:], self._length[:] = 0, 0
         self._obs = self._tensor(obs)
         return self._obs
@@ -147,7 +157,7 @@ class GymEnv(BatchedEnv):
                 f"the snapshot is of {len(state['return'])} x {state['spec']}, not of {self.num_envs} x {self.spec}"
             )
         self._vector.reset()
-        self._vector.envs = tuple(pickle.loads(state["envs"].numpy().tobytes()))
+        self._vector.envs = list(pickle.loads(state["envs"].numpy().tobytes()))
         self._return[:], self._length[:] = state["return"].numpy(), state["length"].numpy()
         self._obs = state["obs"].to(self.device, copy=True)
 

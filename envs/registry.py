@@ -26,7 +26,9 @@ def make(
     if not name or prefix not in PREFIXES:
         near = difflib.get_close_matches(prefix, PREFIXES, n=1)
         hint = f"; did you mean {near[0]}:{name or '…'}?" if near else ""
-        raise EnvError(f"{spec!r} names no environment: write PREFIX:NAME with PREFIX one of {', '.join(PREFIXES)}{hint}")
+        raise EnvError(
+            f"{spec!r} names no environment: write PREFIX:NAME with PREFIX one of {', '.join(PREFIXES)}{hint}"
+        )
     if prefix == "atari":
         from envs.atari import AtariEnv
 
@@ -47,8 +49,12 @@ def available() -> list[str]:
     from envs.atari_game import atari_games
     from envs.solvable import WORLDS
 
-    return [f"atari:{name}" for name in atari_games()] + [f"solvable:{name}" for name in WORLDS] + [
-        f"gym:{name}"
-        for name, spec in sorted(gymnasium.registry.items())
-        if spec.namespace is None and not name.startswith("GymV")
-    ]
+    return (
+        [f"atari:{name}" for name in atari_games()]
+        + [f"solvable:{name}" for name in WORLDS]
+        + [
+            f"gym:{name}"
+            for name, spec in sorted(gymnasium.registry.items())
+            if spec.namespace is None and not name.startswith("GymV")
+        ]
+    )

@@ -81,7 +81,9 @@ class Eval:
         for i, game in enumerate(games):
             print(f"game {i}: score {game.score:g} in {game.length:,.0f} decisions")
         scores = sorted(game.score for game in games)
-        print(f"mean {sum(scores) / len(scores):.2f}, least {scores[0]:g}, most {scores[-1]:g}, {len(scores)} games")
+        print(
+            f"mean {sum(scores) / len(scores):.2f}, least {scores[0]:g}, most {scores[-1]:g}, {len(scores)} games"
+        )
         if self.video is not None:
             print(f"video: {self.video}")
 
@@ -105,7 +107,9 @@ class Noise:
         run = load_run(self.run_dir)
         frame = noise.table(run, self.rows)
         if frame.empty:
-            raise UserError(f"{self.run_dir} has no noise measurement yet: let it train longer, or with noise_budget > 0")
+            raise UserError(
+                f"{self.run_dir} has no noise measurement yet: let it train longer, or with noise_budget > 0"
+            )
         print(noise.text(frame))
         parts = run.noise_parts()
         if len(parts):
@@ -136,7 +140,9 @@ def _summary(run: Any) -> None:
     print(f"run: {run.path}")
     if len(metrics):
         last = metrics.iloc[-1]
-        print(f"score: {last['score']:.2f} (mean of the last 100 games, {last['observations']:,.0f} observations)")
+        print(
+            f"score: {last['score']:.2f} (mean of the last 100 games, {last['observations']:,.0f} observations)"
+        )
         value, low, high = last["noise_scale"], last["noise_scale_low"], last["noise_scale_high"]
         if value == value:
             percent = f"{run.config.confidence:.0%}"
@@ -152,7 +158,10 @@ def _parse(arguments: list[str]) -> Any:
     try:
         with redirect_stderr(caught):
             return tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, prog="rl-gns", description="Train agents, measure their gradient noise scale.", args=arguments
+                COMMANDS,
+                prog="rl-gns",
+                description="Train agents, measure their gradient noise scale.",
+                args=arguments,
             )
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -166,7 +175,9 @@ def _one_line(message: str, arguments: list[str]) -> str:
     lines = [" ".join(line.split()) for line in words.splitlines()]
     unknown = re.search(r"Unrecognized options?: (--?[\w-]+)", "\n".join(lines))
     if unknown and arguments and arguments[0] in COMMANDS:
-        options = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(COMMANDS[arguments[0]])]
+        options = [
+            "--" + field.name.replace("_", "-") for field in dataclasses.fields(COMMANDS[arguments[0]])
+        ]
         near = difflib.get_close_matches(unknown[1], options, n=1)
         hint = f"did you mean {near[0]}?" if near else f"see rl-gns {arguments[0]} --help"
         return f"unknown option {unknown[1]}; {hint}"

@@ -47,7 +47,9 @@ def moments(unit_sq_norms: Tensor | Iterable[float], mean_sq_norm: Tensor | floa
     Raises:
         ValueError: fewer than two units: one gradient says nothing about spread.
     """
-    q_i = unit_sq_norms.detach().double().tolist() if isinstance(unit_sq_norms, Tensor) else list(unit_sq_norms)
+    q_i = (
+        unit_sq_norms.detach().double().tolist() if isinstance(unit_sq_norms, Tensor) else list(unit_sq_norms)
+    )
     n = len(q_i)
     if n < 2:
         raise ValueError(f"the noise needs at least two units to compare, got {n}")

@@ -39,11 +39,11 @@ def fronts(fits: Fits, rollout: int, paper: pd.DataFrame | None = None) -> Figur
     points = fits.points[fits.points["rollout"] == rollout]
     goals = sorted(points["goal"].unique())
     if paper is not None:
-        for _, front in paper.groupby("goal"):
-            cost = front["batch_observations"] * front["updates"]
-            by_cost.plot(front["updates"], cost, "-", color=GREY, lw=0.8, alpha=0.5, zorder=0)
+        for _, theirs in paper.groupby("goal"):
+            cost = theirs["batch_observations"] * theirs["updates"]
+            by_cost.plot(theirs["updates"], cost, "-", color=GREY, lw=0.8, alpha=0.5, zorder=0)
             by_batch.plot(
-                front["batch_observations"], front["updates"], "-", color=GREY, lw=0.8, alpha=0.5, zorder=0
+                theirs["batch_observations"], theirs["updates"], "-", color=GREY, lw=0.8, alpha=0.5, zorder=0
             )
     for goal, colour in zip(goals, _colours(len(goals)), strict=True):
         front = fits.front_of[rollout, float(goal)]
@@ -55,7 +55,7 @@ def fronts(fits: Fits, rollout: int, paper: pd.DataFrame | None = None) -> Figur
             missed["updates"], missed["observations"], ">", ms=4, mfc="none", color=colour, alpha=0.6
         )
         by_batch.plot(missed["batch"], missed["updates"], "^", ms=4, mfc="none", color=colour, alpha=0.6)
-        if front.s_min is None and front.e_min is None or not len(met):
+        if (front.s_min is None and front.e_min is None) or not len(met):
             continue
         batch = np.geomspace(met["batch"].min() / 1.5, met["batch"].max() * 1.5, 100)
         updates = front.updates(batch)
@@ -149,31 +149,24 @@ def two_axes(fits: Fits) -> Figure:
     goal = max(fits.rollout_law_of)
     law = fits.rollout_law_of[goal]
     met = fits.points[(fits.points["goal"] == goal) & ~fits.points["censored"]]
-    cells = met.groupby(["num_envs", "rollout"], as_index=False)["updates"].agg(
-        lambda x: float(np.exp(np.log(x).mean()))
-    )
-    shown = plane.scatter(
-        cells["num_envs"], cells["rollout"], c=np.log10(cells["updates"]), s=190, cmap="viridis"
-    )
+    mean = np.exp(np.log(met["updates"]).groupby([met["num_envs"], met["rollout"]]).mean())
+    envs, rollouts = (np.array(mean.index.get_level_values(level), dtype=float) for level in (0, 1))
+    updates = mean.to_numpy(dtype=float)
+    shown = plane.scatter(envs, rollouts, c=np.log10(updates), s=190, cmap="viridis")
     figure.colorbar(shown, ax=plane, label=f"log10 updates to {goal:g}")
-    for row in cells.itertuples():
-        plane.annotate(
-            f"{row.updates:,.0f}",
-            (row.num_envs, row.rollout),
-            ha="center",
-            va="bottom",
-            fontsize=6,
-            xytext=(0, 9),
-            textcoords="offset points",
-        )
-    n = np.geomspace(cells["num_envs"].min(), cells["num_envs"].max(), 60)
-    span = cells["rollout"].min() / 1.4, cells["rollout"].max() * 1.4
+    for n, t, s in zip(envs, rollouts, updates, strict=True):
+        place = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        plane.annotate(f"{s:,.0f}", (n, t), fontsize=6, **place)
+    across = np.geomspace(envs.min(), envs.max(), 60)
+    span = rollouts.min() / 1.4, rollouts.max() * 1.4
     for batch in 10.0 ** np.arange(0, 7, 0.5):
-        plane.plot(n, batch / n, ":", color=GREY, lw=0.6)
+        plane.plot(across, batch / across, ":", color=GREY, lw=0.6)
     lengths = sorted(law.s_min)
-    cost = np.array([[x * t * law.updates(float(x), t).value for x in n] for t in lengths])
     if len(lengths) > 1:
-        plane.contour(n, lengths, np.log10(cost), levels=6, colors="k", linewidths=0.6, linestyles="dashed")
+        cost = [law.s_min[t] * t * (across + law.n_crit(t).value) for t in lengths]
+        plane.contour(
+            across, lengths, np.log10(cost), levels=6, colors="k", linewidths=0.6, linestyles="dashed"
+        )
     plane.set(xscale="log", yscale="log", ylim=span, xlabel="environments", ylabel="rollout (observations)")
     ends = [law.n_crit(t) for t in lengths]
     critical.plot(lengths, [x.value for x in ends], "-", color=BLUE, label="joint law")

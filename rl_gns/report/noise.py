@@ -20,7 +20,15 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#8a8a8a"
 def table(run: Run, rows: int = 12) -> pd.DataFrame:
     """Up to `rows` evenly spaced metric rows: observations, score, noise scale, its interval, signal, noise."""
     metrics = run.metrics()
-    columns = ["observations", "score", "noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise"]
+    columns = [
+        "observations",
+        "score",
+        "noise_scale",
+        "noise_scale_low",
+        "noise_scale_high",
+        "signal",
+        "noise",
+    ]
     metrics = metrics.dropna(subset=["noise_scale_low"])[columns]
     if len(metrics) > rows:
         metrics = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, rows).round().astype(int))]
@@ -51,7 +59,10 @@ def figure(run: Run, path: Path) -> None:
     panels = noise_parts.panels(parts)
     fig = Figure(figsize=(16.5 if panels else 11, 4.6), dpi=130, layout="constrained")
     halves: Any = fig.subfigures(1, 2, width_ratios=[2, 1]) if panels else [fig]
-    upper, right = halves[0].subplot_mosaic([["score", "by_score"], ["noise", "by_score"]], width_ratios=[1.45, 1]), None
+    upper, right = (
+        halves[0].subplot_mosaic([["score", "by_score"], ["noise", "by_score"]], width_ratios=[1.45, 1]),
+        None,
+    )
     fig.suptitle(
         f"{config.env}  {config.algo.upper()}  {config.num_envs} environments x {config.rollout}  seed {config.seed}",
         fontsize=11,
@@ -85,7 +96,15 @@ def figure(run: Run, path: Path) -> None:
 
 def _draw_score(axes: Axes, x: pd.Series, metrics: pd.DataFrame, episodes: pd.DataFrame) -> None:
     if len(episodes):
-        axes.plot(episodes["observations"] / 1e6, episodes["score"], ".", ms=2, color=GREY, alpha=0.35, label="one game")
+        axes.plot(
+            episodes["observations"] / 1e6,
+            episodes["score"],
+            ".",
+            ms=2,
+            color=GREY,
+            alpha=0.35,
+            label="one game",
+        )
     axes.plot(x, metrics["score"], color=BLUE, lw=1.6, label="mean of the last 100 games")
     axes.set_ylabel("score")
     axes.tick_params(labelbottom=False)
@@ -102,7 +121,9 @@ def _draw_noise(axes: Axes, x: pd.Series, metrics: pd.DataFrame, points: bool = 
         spread = np.stack([(value - low)[known], (high - value)[known]])
         axes.errorbar(x[known], value[known], yerr=spread, fmt=".", ms=4, lw=0.6, color=ORANGE, alpha=0.7)
     else:
-        axes.fill_between(x, low.where(known), high.where(known), color=ORANGE, alpha=0.25, lw=0, label="95 % interval")
+        axes.fill_between(
+            x, low.where(known), high.where(known), color=ORANGE, alpha=0.25, lw=0, label="95 % interval"
+        )
         axes.plot(x, value, color=ORANGE, lw=1.6, label="simple noise scale")
     unknown = ~known & low.gt(0)
     if unknown.any():

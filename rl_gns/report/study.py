@@ -60,16 +60,16 @@ def draw(study: Study, fits: Fits) -> dict[str, tuple[str, str, Figure]]:
         length = int(rollout)
         drawn[f"fronts-t{length}"] = (
             f"Fronts, rollouts of {length}",
-            "Updates and observations to each goal; a point is the best learning rate of one seed, an arrow a seed that did "
-            "not reach the goal within its budget. Line: S = S_min (1 + B_crit/B); dashed where B_crit can't be told. Band: "
-            "B_crit over its interval."
+            "Updates and observations to each goal; a point is the best learning rate of one seed, a hollow arrow "
+            "a seed that did not reach the goal within its budget. Line: S = S_min (1 + B_crit/B); dashed where "
+            "B_crit can't be told. Band: B_crit over its interval."
             + (" Grey: the paper's own fronts." if paper is not None and length == 5 else ""),
             figures.fronts(fits, length, paper if length == 5 else None),
         )
     drawn["critical-batch"] = (
         "Critical batch and noise scale over score",
-        "B_crit of each goal's front with its interval; B_simple at the same score and its step-weighted mean until then "
-        "(geometric mean over the runs of the front). Theory compares B_crit with the mean.",
+        "B_crit of each goal's front with its interval; B_simple at the same score and its step-weighted mean until "
+        "then (geometric mean over the runs of the front). Theory compares B_crit with the mean.",
         figures.critical_batch(fits),
     )
     drawn["learning-rates"] = (
@@ -80,16 +80,17 @@ def draw(study: Study, fits: Fits) -> dict[str, tuple[str, str, Figure]]:
     if fits.rollout_law_of:
         drawn["two-axes"] = (
             "Environments and rollout length",
-            "Left: updates to the hardest fitted goal over both axes; dotted lines have an equal batch, dashed ones equal "
-            "observations to the goal. Right: critical number of environments against rollout length, each front's own "
-            "(points) and the law that joins them (line, band).",
+            "Left: updates to the hardest fitted goal over both axes; dotted lines have an equal batch, dashed ones "
+            "equal observations to the goal. Right: critical number of environments against rollout length, "
+            "each front's own (points) and the law that joins them (line, band).",
             figures.two_axes(fits),
         )
     curves = noise_curves(study, fits)
     if curves:
         drawn["noise-scale"] = (
             "Noise scale along the runs",
-            "Simple noise scale of the best run at each batch size, against observations and score; gaps are where it is unknown.",
+            "Simple noise scale of the best run at each batch size, against observations and score; gaps are where it "
+            "is unknown.",
             figures.noise_scale(curves),
         )
     return drawn
@@ -97,13 +98,15 @@ def draw(study: Study, fits: Fits) -> dict[str, tuple[str, str, Figure]]:
 
 def noise_curves(study: Study, fits: Fits) -> list[tuple[str, int, pd.DataFrame]]:
     """(id, batch, metric rows) of the best run of each cell at the hardest goal that it reached."""
-    met = fits.points[~fits.points["censored"] & fits.points["noise_scale"].notna()]
+    met = fits.points[~fits.points["censored"]]
     runs = {run.id: run for run in study.plan()}
     curves = []
     for _, cell in met.groupby("batch"):
         hardest = cell[cell["goal"] == cell["goal"].max()]
         run = runs[str(hardest.loc[hardest["updates"].idxmin(), "id"])]
-        curves.append((run.id, run.batch, study.metrics(run)))
+        metrics = study.metrics(run)
+        if metrics["noise_scale"].notna().any():
+            curves.append((run.id, run.batch, metrics))
     return curves[:: max(1, int(np.ceil(len(curves) / 8)))]
 
 
@@ -125,7 +128,8 @@ def summary(study: Study) -> list[str]:
     return [
         f"{spec.env}, {spec.algo}; environments {', '.join(map(str, spec.num_envs))}; "
         f"rollouts {', '.join(map(str, spec.rollout))}; seeds {', '.join(map(str, spec.seeds))}",
-        f"{spec.observations:,.0f} observations per run at most; goals {', '.join(f'{goal:g}' for goal in spec.goals)}; "
+        f"{spec.observations:,.0f} observations per run at most; "
+        f"goals {', '.join(f'{goal:g}' for goal in spec.goals)}; "
         f"scores smoothed with a half-life of {spec.halflife:,.0f} observations",
         counts(study.plan(outcomes), outcomes, {}),
     ]
@@ -134,7 +138,10 @@ def summary(study: Study) -> list[str]:
 def tables(study: Study, fits: Fits) -> list[tuple[str, str]]:
     """(title, HTML) of every table of the page."""
     shown: list[tuple[str, pd.DataFrame]] = [
-        ("Fronts", fits.fronts.drop(columns=[name for name in fits.fronts if name.startswith("aic_")])),
+        (
+            "Fronts",
+            fits.fronts.drop(columns=[name for name in fits.fronts.columns if str(name).startswith("aic_")]),
+        ),
         ("Learning-rate laws", fits.rates),
         ("Critical number of environments", fits.rollouts),
         ("Equal batch: more environments or longer rollouts", fits.exchange),

@@ -113,8 +113,8 @@ def fit(table: pd.DataFrame, seed: int = 0, bootstrap: int = 1000) -> Fits:
     front_of: dict[tuple[int, float], Front] = {}
     rate_law_of: dict[tuple[int, float], LearningRateLaw] = {}
     fronts, rates = [], []
-    for (rollout, goal), cell in points.groupby(["rollout", "goal"]):
-        key = int(rollout), float(goal)
+    for key in sorted(set(zip(points["rollout"].tolist(), points["goal"].tolist(), strict=True))):
+        cell = points[(points["rollout"] == key[0]) & (points["goal"] == key[1])]
         front = fit_front(cell["batch"], cell["updates"], cell["censored"].to_numpy(bool), seed, bootstrap)
         front_of[key] = front
         fronts.append({"rollout": key[0], "goal": key[1], **_front_row(front, cell)})
@@ -148,7 +148,8 @@ def best_points(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (_, _, _, _), group in usable.groupby(["rollout", "goal", "num_envs", "seed"]):
         met = group[~group["censored"]]
-        row = (met.loc[met["updates"].idxmin()] if len(met) else group.loc[group["updates"].idxmax()]).copy()
+        best = met["updates"].argmin() if len(met) else group["updates"].argmax()
+        row = (met if len(met) else group).iloc[int(best)].copy()
         ladder = sorted(group["learning_rate"])
         row["at_edge"] = bool(len(met)) and row["learning_rate"] in (ladder[0], ladder[-1])
         rows.append(row)

@@ -11,17 +11,18 @@ import math
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from rl_gns.analysis import noise_scale_at_goals, smooth
+from rl_gns.analysis import smooth, step_weighted_mean
 from rl_gns.analysis.goals import crossing_of
 from rl_gns.errors import UserError
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.metrics import read_table
+from rl_gns.training.stopping import FEWEST_GAMES
 
 Status = Literal["pending", "partial", "done", "failed", "damaged"]
 ATTEMPTS = 2
@@ -150,18 +151,10 @@ def _measured(
 ) -> Outcome:
     x, score = episodes["observations"].to_numpy(dtype=float), episodes["score"].to_numpy(dtype=float)
     smoothed = smooth(x, score, halflife)
+    believed = np.searchsorted(x, x, side="right") >= FEWEST_GAMES
+    x, smoothed = x[believed], smoothed[believed]
     crossings = {goal: crossing_of(x, smoothed, goal) for goal in goals}
-    at_goals = noise_scale_at_goals(_interleaved(metrics, episodes), goals, halflife, start_score)
-    noise = {
-        float(goal): (float(local), float(mean), float(share))
-        for goal, local, mean, share in zip(
-            at_goals["goal"],
-            at_goals["noise_scale"],
-            at_goals["mean_noise_scale"],
-            at_goals["known_share"],
-            strict=True,
-        )
-    }
+    start = 0.0 if start_score is None else crossing_of(x, smoothed, start_score)
     last = metrics.iloc[-1]
     return Outcome(
         "done",
@@ -169,23 +162,36 @@ def _measured(
         updates=float(last["update"]),
         peak=float(smoothed.max()) if smoothed.size else -math.inf,
         crossings=crossings,
-        noise=noise,
+        noise={
+            goal: noise_until(metrics, at, halflife, start)
+            for goal, at in crossings.items()
+            if at is not None and start is not None
+        },
     )
 
 
-def _interleaved(metrics: pd.DataFrame, episodes: pd.DataFrame) -> pd.DataFrame:
-    """Metric rows and finished games as one table, so that noise is read off where the games say the goal was met.
+def noise_until(
+    metrics: pd.DataFrame, at: float, halflife: float, start: float = 0.0
+) -> tuple[float, float, float]:
+    """Noise scale at `at` observations, its step-weighted mean from `start` to there, and the share known.
 
-    Games carry the update of the metric row before them: all steps then weigh on the metric rows.
+    As `analysis.noise_scale_at_goals`, for a crossing that is known already: the local value is interpolated in
+    ln B_simple and NaN when no known row lies within `halflife`; unknown rows carry no weight in the mean.
     """
-    x = metrics["observations"].to_numpy(dtype=float)
-    before = np.searchsorted(x, episodes["observations"].to_numpy(dtype=float), side="left") - 1
-    updates = np.concatenate([[0.0], metrics["update"].to_numpy(dtype=float)])
-    games = pd.DataFrame(
-        {"observations": episodes["observations"], "score": episodes["score"], "update": updates[before + 1]}
+    x, noise_scale = (
+        metrics["observations"].to_numpy(dtype=float),
+        metrics["noise_scale"].to_numpy(dtype=float),
     )
-    rows = metrics[["observations", "update", "noise_scale"]].assign(score=np.nan)
-    both: Any = pd.concat(
-        [games.assign(noise_scale=np.nan), rows[["observations", "score", "update", "noise_scale"]]]
-    )
-    return pd.DataFrame(both.sort_values("observations", kind="stable").reset_index(drop=True))
+    steps = np.diff(metrics["update"].to_numpy(dtype=float), prepend=0.0)
+    known = np.isfinite(noise_scale) & (noise_scale > 0)
+    local = mean = share = math.nan
+    if known.any() and np.abs(x[known] - at).min() <= halflife:
+        local = float(np.exp(np.interp(at, x[known], np.log(noise_scale[known]))))
+    # The row that a goal falls into counts: in a run of few updates it may be the only one.
+    span = (x > start) & (np.concatenate([[0.0], x[:-1]]) < at)
+    if steps[span].sum() > 0:
+        share = float(steps[span & known].sum() / steps[span].sum())
+    seen = span & known & (steps > 0)
+    if seen.any():
+        mean = step_weighted_mean(noise_scale[seen], steps[seen])
+    return local, mean, share

@@ -88,11 +88,12 @@ class StudySpec:
     train: dict[str, Any]
 
     def config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
-        """Settings of one run. What the file leaves open: noise smoothed like the score, 100 rows, 10 checkpoints."""
+        """Settings of one run. What the file leaves open: 100 metric rows, 10 checkpoints,
+        noise smoothed like the score but over 16 updates at least."""
         batch = num_envs * rollout
         budget = self.observations if self.updates is None else min(self.observations, self.updates * batch)
         settings: dict[str, Any] = {
-            "noise_halflife": self.halflife,
+            "noise_halflife": max(self.halflife, 16.0 * batch),
             "log_every": max(budget / 100, batch),
             "checkpoint_every": max(budget / 10, batch),
             "tensorboard": False,
@@ -198,7 +199,14 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
     _known(raw, names, "auto.")
     default = Auto()
     values = {name: _number(raw, name, getattr(default, name), "auto.") for name in names}
-    auto = Auto(**{**values, "points": int(values["points"]), "most": int(values["most"])})
+    auto = Auto(
+        values["rate"],
+        values["batch"],
+        values["exponent"],
+        values["factor"],
+        int(values["points"]),
+        int(values["most"]),
+    )
     if auto.factor <= 1:
         raise UserError(f"auto.factor must be above 1, got {auto.factor:g}")
     if not 1 <= auto.points <= auto.most:
@@ -221,6 +229,10 @@ def _table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value
 
 
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -231,16 +243,14 @@ def _number(
     value = raw.get(key, default)
     if not _is_number(value) or (positive and not value > 0):
         kind = "a positive number" if positive else "a number"
-        raise UserError(f"{where}{key} must be {kind}, got {'nothing' if value is None else repr(value)}")
+        raise UserError(f"{where}{key} must be {kind}, got {_shown(value)}")
     return float(value)
 
 
 def _numbers(raw: Mapping[str, Any], key: str, where: str) -> tuple[float, ...]:
     value = raw.get(key)
     if not isinstance(value, list) or not value or not all(map(_is_number, value)):
-        raise UserError(
-            f"{where}{key} must be a list of at least one number, got {'nothing' if value is None else value!r}"
-        )
+        raise UserError(f"{where}{key} must be a list of at least one number, got {_shown(value)}")
     if len(set(value)) < len(value):
         raise UserError(f"{where}{key} holds a value twice: {value}")
     return tuple(float(x) for x in value)

@@ -77,7 +77,7 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
     if study.spec.learning_rates is None:
         auto = study.spec.auto
         lines.append(
-            f"learning rates are widened from {auto.points} to up to {auto.most} per cell where the best is at an edge: "
-            f"at most {auto.most / auto.points:.1f} times that"
+            f"learning rates are widened from {auto.points} to up to {auto.most} per cell where the best is at an "
+            f"edge: at most {auto.most / auto.points:.1f} times that"
         )
     return "\n".join(lines)

@@ -58,7 +58,8 @@ class View:
         self._first = share if self._first is None else self._first
         pace = (share - self._first) / (now - self._began) if now > self._began else 0.0
         left = clock((1 - share) / pace) if pace > 0 else "--:--"
-        line = f"{counts(runs, outcomes, active)}  {share:4.0%}  {left} left  {best(runs, outcomes, self._study.spec.goals)}"
+        leader = best(runs, outcomes, self._study.spec.goals)
+        line = f"{counts(runs, outcomes, active)}  {share:4.0%}  {left} left  {leader}".rstrip()
         if self._live is not None:
             rows = [Text(f"  {name:28} {ratio:4.0%}") for name, ratio in list(far.items())[:12]]
             self._live.update(Group(Text(line), ProgressBar(total=1.0, completed=share, width=60), *rows))

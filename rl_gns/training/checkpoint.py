@@ -80,7 +80,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
     Raises:
         UserError: there is none.
     """
-    warnings = []
+    warnings: list[str] = []
     for path in sorted(folder.glob("*.ckpt"), reverse=True):
         try:
             return path, read(path), warnings

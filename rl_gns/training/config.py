@@ -177,7 +177,15 @@ def resolve(config: TrainConfig) -> TrainConfig:
         value = getattr(config, name)
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{name} must be a whole number of at least 1, got {value}")
-    positive = ("observations", "learning_rate", "log_every", "checkpoint_every", "clip", "rmsprop_eps", "stop_halflife")
+    positive = (
+        "observations",
+        "learning_rate",
+        "log_every",
+        "checkpoint_every",
+        "clip",
+        "rmsprop_eps",
+        "stop_halflife",
+    )
     for name in positive:
         value = getattr(config, name)
         if not (math.isfinite(value) and value > 0):
@@ -193,7 +201,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if not 0 < config.confidence < 1:
         raise UserError(f"confidence must lie between 0 and 1, got {config.confidence}")
     if config.noise_halflife is not None and not config.noise_halflife > 0:
-        raise UserError(f"noise_halflife must be a positive number of observations, got {config.noise_halflife}")
+        raise UserError(
+            f"noise_halflife must be a positive number of observations, got {config.noise_halflife}"
+        )
     if config.stop_score is not None and not math.isfinite(config.stop_score):
         raise UserError(f"stop_score must be a finite score, got {config.stop_score}")
     if config.threads is not None and config.threads < 1:
@@ -202,7 +212,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if groups is not None and (groups < 2 or num_envs % groups):
         divisors = [k for k in range(2, num_envs + 1) if num_envs % k == 0]
         choice = ", ".join(map(str, divisors[:8])) or "none: use at least 2 environments"
-        raise UserError(f"noise_groups must be at least 2 and divide num_envs={num_envs}, got {groups}; choose from {choice}")
+        raise UserError(
+            f"noise_groups must be at least 2 and divide num_envs={num_envs}, got {groups}; choose from {choice}"
+        )
     part_costs.check(config.parts, config.groups, config.noise_parts_every, config.noise_budget)
     if config.algo == "ppo" and config.batch % config.minibatches:
         raise UserError(
@@ -233,5 +245,7 @@ def load(path: Path) -> TrainConfig:
     for key in settings:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise UserError(f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise UserError(
+                f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
     return resolve(TrainConfig(**settings))

@@ -34,7 +34,7 @@ SCORE_WINDOW = 100
 
 
 def pick_device(name: str) -> torch.device:
-    """"auto" or a torch device name -> a device that works.
+    """ "auto" or a torch device name -> a device that works.
 
     Raises:
         UserError: no such device on this machine.
@@ -52,7 +52,9 @@ def pick_device(name: str) -> torch.device:
 def algorithm_settings(config: TrainConfig) -> a2c.Settings | ppo.Settings:
     """The part of the configuration that `agents` wants."""
     kind = a2c.Settings if config.algo == "a2c" else ppo.Settings
-    names = {field.name for field in dataclasses.fields(kind)} & {field.name for field in dataclasses.fields(config)}
+    names = {field.name for field in dataclasses.fields(kind)} & {
+        field.name for field in dataclasses.fields(config)
+    }
     return kind(**{name: getattr(config, name) for name in names})
 
 
@@ -154,7 +156,9 @@ class Trainer:
             ) from None
         self.updates += 1
         if self.backward.moments is not None and all(map(math.isfinite, self.backward.moments)):
-            self.meter.update(self.backward.moments, observations=cadence * self.config.batch * self.env.agents_per_env)
+            self.meter.update(
+                self.backward.moments, observations=cadence * self.config.batch * self.env.agents_per_env
+            )
         stats["explained_variance"] = _explained_variance(batch)
         for name, value in stats.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
@@ -202,7 +206,9 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether the budget is spent or the score to stop at was reached."""
-        return self.observations >= self.config.observations or self.smoothed.has_reached(self.config.stop_score)
+        return self.observations >= self.config.observations or self.smoothed.has_reached(
+            self.config.stop_score
+        )
 
     def _set_learning_rate(self) -> None:
         left = 1.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from agents.backward import LossOf
 from rl_gns.noise import Moments
 from rl_gns.noise.per_environment import per_environment_moments
-from torch import nn
 
 
 class MeasuringBackward:

@@ -1,8 +1,9 @@
 """The run's database: one SQLite file, one writer, write-ahead log, a transaction per metric row.
 
 `update` is in every table that of the metric row something was written with, so that one cut drops all that is newer
-than a checkpoint. Tables: `metrics` (everything that the seed determines, so that two equal runs have equal tables), `episodes` (every
-finished game), `noise_parts` (noise scale of parts of the loss, where asked for), `timing` (what the clock says).
+than a checkpoint. Tables: `metrics` (everything that the seed determines, so that two equal runs have equal tables),
+`episodes` (every finished game), `noise_parts` (noise scale of parts of the loss, where asked for), `timing` (what
+the clock says).
 """
 
 from __future__ import annotations

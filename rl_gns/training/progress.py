@@ -22,7 +22,11 @@ def describe(
 ) -> str:
     """One line for people: how far, how fast, score, noise scale, where the time goes."""
     left = max(total - observations, 0) / sps if sps > 0 else float("inf")
-    clock = "--:--" if left == float("inf") else f"{int(left // 3600):d}:{int(left % 3600 // 60):02d}:{int(left % 60):02d}"
+    clock = (
+        "--:--"
+        if left == float("inf")
+        else f"{int(left // 3600):d}:{int(left % 3600 // 60):02d}:{int(left % 60):02d}"
+    )
     time_shares = " ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.005)
     shown = "-" if score is None else f"{score:.1f}"
     return (

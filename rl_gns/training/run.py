@@ -1,10 +1,10 @@
 """One run is one directory, and the directory is the only truth about the run.
 
-    config.toml     every setting, and the versions and machine it ran on
-    metrics.db      metric rows, finished games, timing (see `metrics.py`)
-    checkpoints/    the newest two (see `checkpoint.py`)
-    tensorboard/    a mirror of the metric rows
-    lock            held by the process that trains it
+config.toml     every setting, and the versions and machine it ran on
+metrics.db      metric rows, finished games, timing (see `metrics.py`)
+checkpoints/    the newest two (see `checkpoint.py`)
+tensorboard/    a mirror of the metric rows
+lock            held by the process that trains it
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
         configs.save(config, path / "config.toml", _facts())
         writer = MetricsWriter(path / "metrics.db")
         if resume and not any((path / "checkpoints").glob("*.ckpt")):
-            console.print(f"{path} was stopped before its first checkpoint: starting at the beginning", highlight=False)
+            console.print(
+                f"{path} was stopped before its first checkpoint: starting at the beginning", highlight=False
+            )
             writer.drop_after(-1)
         elif resume:
             found, state, warnings = checkpoint.newest(path / "checkpoints")
@@ -130,7 +132,9 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
                 console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
             trainer.load_state_dict(state)
             writer.drop_after(trainer.updates)
-            console.print(f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False)
+            console.print(
+                f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False
+            )
         board = _board(path, trainer.observations) if config.tensorboard else None
         try:
             _loop(trainer, writer, board, path, console, quiet)
@@ -143,7 +147,9 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
     return Run(path, config)
 
 
-def _loop(trainer: Trainer, writer: MetricsWriter, board: Any, path: Path, console: Console, quiet: bool) -> None:
+def _loop(
+    trainer: Trainer, writer: MetricsWriter, board: Any, path: Path, console: Console, quiet: bool
+) -> None:
     config, folder = trainer.config, path / "checkpoints"
     next_log = _next(trainer.observations, config.log_every)
     next_checkpoint = _next(trainer.observations, config.checkpoint_every)
@@ -201,7 +207,9 @@ def _next(observations: int, every: float) -> float:
 def default_name(config: TrainConfig) -> str:
     """E.g. pong-a2c-n16-t5-lr0.0007-s1."""
     game = config.env.partition(":")[2].replace("/", "_")
-    return f"{game}-{config.algo}-n{config.num_envs}-t{config.rollout}-lr{config.learning_rate:g}-s{config.seed}"
+    return (
+        f"{game}-{config.algo}-n{config.num_envs}-t{config.rollout}-lr{config.learning_rate:g}-s{config.seed}"
+    )
 
 
 def _settings_to_resume(path: Path, asked: TrainConfig) -> TrainConfig:
@@ -231,7 +239,10 @@ def _facts() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     machine = {
         "python": platform.python_version(),
@@ -246,7 +257,7 @@ def _facts() -> dict[str, Any]:
 def _board(path: Path, observations: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(path / "tensorboard"), purge_step=observations or None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(path / "tensorboard"), purge_step=observations or None)
 
 
 def _mirror(board: Any, row: dict[str, float], sps: float, observations: int) -> None:

@@ -12,6 +12,10 @@ TOLERANCE = 1e-9
 """Relative excess over the goal that is asked for, so that `analysis.first_crossing` finds every stop."""
 
 
+FEWEST_GAMES = 20
+"""A score is believed from this many finished games on: one lucky first game must not be a goal reached."""
+
+
 class SmoothedScore:
     """Exponentially weighted mean of the games finished so far, with a half-life in observations.
 
@@ -20,7 +24,7 @@ class SmoothedScore:
 
     def __init__(self, halflife: float) -> None:
         self.halflife = halflife
-        self.numerator = self.denominator = self.last = 0.0
+        self.numerator = self.denominator = self.last = self.games = 0.0
         self.peak = -math.inf
 
     def add(self, observations: int, scores: list[float]) -> None:
@@ -32,7 +36,9 @@ class SmoothedScore:
         self.numerator = self.numerator * decay + sum(scores)
         self.denominator = self.denominator * decay + len(scores)
         self.last = float(observations)
-        self.peak = max(self.peak, self.value)
+        self.games += len(scores)
+        if self.games >= FEWEST_GAMES:
+            self.peak = max(self.peak, self.value)
 
     @property
     def value(self) -> float:
@@ -40,13 +46,13 @@ class SmoothedScore:
         return self.numerator / self.denominator if self.denominator else math.nan
 
     def has_reached(self, goal: float | None) -> bool:
-        """Whether the mean was ever at `goal`; never for None."""
+        """Whether the mean was ever at `goal`, once enough games had been played; never for None."""
         return goal is not None and self.peak >= goal + TOLERANCE * max(1.0, abs(goal))
 
     def state(self) -> list[float]:
         """What `restore` takes."""
-        return [self.numerator, self.denominator, self.last, self.peak]
+        return [self.numerator, self.denominator, self.last, self.games, self.peak]
 
     def restore(self, state: list[float]) -> None:
         """Go on from a `state`."""
-        self.numerator, self.denominator, self.last, self.peak = state
+        self.numerator, self.denominator, self.last, self.games, self.peak = state

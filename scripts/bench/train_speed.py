@@ -40,7 +40,9 @@ GAME = "Pong"
 Turn = Callable[[], int]
 
 
-def ours(algo: str, num_envs: int, rollout: int, updates: int, **options: Any) -> tuple[Turn, Callable[[], None]]:
+def ours(
+    algo: str, num_envs: int, rollout: int, updates: int, **options: Any
+) -> tuple[Turn, Callable[[], None]]:
     """A turn of `updates` rollouts with our trainer."""
     config = TrainConfig(env="atari:pong", algo=algo, num_envs=num_envs, rollout=rollout, **options)  # type: ignore[arg-type]
     trainer = Trainer(resolve(config))
@@ -54,18 +56,28 @@ def ours(algo: str, num_envs: int, rollout: int, updates: int, **options: Any) -
     return turn, trainer.close
 
 
-def theirs(algo: str, num_envs: int, rollout: int, updates: int, processes: bool) -> tuple[Turn, Callable[[], None]]:
+def theirs(
+    algo: str, num_envs: int, rollout: int, updates: int, processes: bool
+) -> tuple[Turn, Callable[[], None]]:
     """A turn of as many observations with Stable-Baselines3."""
     vector = make_atari_env(
         f"{GAME}NoFrameskip-v4", num_envs, seed=1, vec_env_cls=SubprocVecEnv if processes else DummyVecEnv
     )
     env = VecFrameStack(vector, 4)
-    common: dict[str, Any] = {"n_steps": rollout, "ent_coef": 0.01, "vf_coef": 0.5, "device": "cpu", "seed": 1}
+    common: dict[str, Any] = {
+        "n_steps": rollout,
+        "ent_coef": 0.01,
+        "vf_coef": 0.5,
+        "device": "cpu",
+        "seed": 1,
+    }
     if algo == "a2c":
         model: Any = A2C("CnnPolicy", env, learning_rate=7e-4, **common)
     else:
         batch = num_envs * rollout // 4
-        model = PPO("CnnPolicy", env, learning_rate=2.5e-4, n_epochs=4, batch_size=batch, clip_range=0.1, **common)
+        model = PPO(
+            "CnnPolicy", env, learning_rate=2.5e-4, n_epochs=4, batch_size=batch, clip_range=0.1, **common
+        )
 
     def turn() -> int:
         before = model.num_timesteps
@@ -119,16 +131,27 @@ def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], roun
     medians = {key: statistics.median(values) for key, values in rates.items()}
     best = max(peers, key=lambda key: medians[key])
     ratios = [a / b for a, b in zip(rates[us], rates[best], strict=True)]
-    row = {"name": name, "rates": rates, "medians": medians, "best_peer": best, "ratio": statistics.median(ratios)}
+    row = {
+        "name": name,
+        "rates": rates,
+        "medians": medians,
+        "best_peer": best,
+        "ratio": statistics.median(ratios),
+    }
     spread = {key: f"{medians[key]:6,.0f} ({min(v):,.0f}-{max(v):,.0f})" for key, v in rates.items()}
     cells = "  ".join(f"{key} {cell}" for key, cell in spread.items())
-    print(f"{name:22s} {cells}  ratio to {best}: {row['ratio']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})", flush=True)
+    print(
+        f"{name:22s} {cells}  ratio to {best}: {row['ratio']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+        flush=True,
+    )
     return row
 
 
 def main() -> None:
     """Run the races asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=["a2c", "ppo", "emulation"], default=None)
     parser.add_argument("--json", type=Path, default=None)
@@ -149,7 +172,11 @@ def main() -> None:
             }
             rows.append(race(f"{algo} {num_envs}x{rollout}", contenders, arguments.rounds))
     if arguments.json is not None:
-        facts = {"processors": len(os.sched_getaffinity(0)), "torch": torch.__version__, "system": platform.platform()}
+        facts = {
+            "processors": len(os.sched_getaffinity(0)),
+            "torch": torch.__version__,
+            "system": platform.platform(),
+        }
         arguments.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1))
 
 

@@ -22,7 +22,9 @@ def test_nature_has_the_published_size_and_start() -> None:
         assert not layer.bias.any()
     distribution, value = policy(torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8))
     assert value.shape == (3,)
-    assert float(distribution.entropy().detach().min()) > 0.999 * np.log(4)  # the policy's head starts near uniform
+    assert float(distribution.entropy().detach().min()) > 0.999 * np.log(
+        4
+    )  # the policy's head starts near uniform
 
 
 @pytest.mark.parametrize("name", ["nature", "impala"])

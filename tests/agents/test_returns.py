@@ -63,7 +63,9 @@ def rollouts(draw):
 def test_equal_their_definitions(rollout, gamma, lam) -> None:
     r, v, last, terminated, truncated, bootstrap = rollout
     rest = (last, terminated, truncated, bootstrap)
-    torch.testing.assert_close(n_step_returns(r, *rest, gamma), slow_returns(r, *rest, gamma), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        n_step_returns(r, *rest, gamma), slow_returns(r, *rest, gamma), rtol=1e-4, atol=1e-5
+    )
     torch.testing.assert_close(
         gae(r, v, *rest, gamma, lam), slow_gae(r, v, *rest, gamma, lam), rtol=1e-4, atol=1e-5
     )
@@ -73,7 +75,9 @@ def test_equal_their_definitions(rollout, gamma, lam) -> None:
 def test_lambda_one_is_n_step_returns_less_the_value(rollout, gamma) -> None:
     r, v, last, terminated, truncated, bootstrap = rollout
     rest = (last, terminated, truncated, bootstrap)
-    torch.testing.assert_close(gae(r, v, *rest, gamma, 1.0) + v, n_step_returns(r, *rest, gamma), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        gae(r, v, *rest, gamma, 1.0) + v, n_step_returns(r, *rest, gamma), rtol=1e-4, atol=1e-4
+    )
 
 
 @given(rollouts(), st.floats(0, 1))

@@ -100,7 +100,9 @@ def our_batch(buffer, action_space) -> Batch:
     if isinstance(action_space, spaces.Discrete):
         actions = actions.long().squeeze(-1)
     return Batch(
-        fold(buffer.observations), actions, *(fold(getattr(buffer, n)) for n in ("log_probs", "advantages", "returns", "values"))
+        fold(buffer.observations),
+        actions,
+        *(fold(getattr(buffer, n)) for n in ("log_probs", "advantages", "returns", "values")),
     )
 
 
@@ -146,7 +148,14 @@ def test_a2c(case: str, normalize: bool) -> None:
 @pytest.mark.parametrize("normalize", [False, True])
 def test_ppo(case: str, normalize: bool) -> None:
     model, ours, pairs, buffer = filled_model(
-        sb3.PPO, case, ent_coef=0.01, vf_coef=0.5, clip_range=0.1, normalize_advantage=normalize, batch_size=T * N, n_epochs=1
+        sb3.PPO,
+        case,
+        ent_coef=0.01,
+        vf_coef=0.5,
+        clip_range=0.1,
+        normalize_advantage=normalize,
+        batch_size=T * N,
+        n_epochs=1,
     )
     batch = our_batch(buffer, model.action_space)
     if normalize:

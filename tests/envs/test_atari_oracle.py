@@ -39,7 +39,12 @@ class RecordingGame(AtariGame):
 @pytest.mark.parametrize("name", PAPER_GAMES)
 def test_equals_ale_vector_env_under_the_same_executed_actions(name: str) -> None:
     protocol = Protocol(
-        noop_max=0, sticky=0.0, fire_on_reset=True, life_ends_episode=True, clip_reward=True, full_action_set=False
+        noop_max=0,
+        sticky=0.0,
+        fire_on_reset=True,
+        life_ends_episode=True,
+        clip_reward=True,
+        full_action_set=False,
     )
     game = RecordingGame(name, protocol)
     game.reset(seed=3, index=0)
@@ -77,10 +82,9 @@ def test_equals_ale_vector_env_under_the_same_executed_actions(name: str) -> Non
 @pytest.mark.parametrize("name", ["breakout", "qbert", "seaquest"])
 def test_baselines_protocol_equals_the_published_wrappers(name: str) -> None:
     """Rewards, life ends and full-game scores as under NoopReset-MaxAndSkip-EpisodicLife-FireReset-ClipReward."""
+    import ale_py
     from stable_baselines3.common import atari_wrappers
     from stable_baselines3.common.monitor import Monitor
-
-    import ale_py
 
     gymnasium.register_envs(ale_py)
     camel = "".join(part.capitalize() for part in name.split("_"))

@@ -41,11 +41,15 @@ def test_equals_gymnasium_stepped_by_hand() -> None:
         assert ends >= 10
 
 
-@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Taxi-v3", "MountainCarContinuous-v0", "FrozenLake-v1"])
+@pytest.mark.parametrize(
+    "name", ["CartPole-v1", "Pendulum-v1", "Taxi-v3", "MountainCarContinuous-v0", "FrozenLake-v1"]
+)
 def test_snapshot_round_trip(name: str) -> None:
     def actions(env: envs.BatchedEnv, steps: int) -> list[torch.Tensor]:
         env.action_space.seed(1)
-        return [torch.from_numpy(np.stack([env.action_space.sample() for _ in range(2)])) for _ in range(steps)]
+        return [
+            torch.from_numpy(np.stack([env.action_space.sample() for _ in range(2)])) for _ in range(steps)
+        ]
 
     with envs.make(f"gym:{name}", 2, seed=1) as env, envs.make(f"gym:{name}", 2, seed=5) as other:
         env.reset()

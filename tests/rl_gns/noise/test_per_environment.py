@@ -182,8 +182,6 @@ def test_convolutions_equal_the_loop(
 
 
 class Shift(nn.Module):
-    """A bias alone."""
-
     def __init__(self, *shape: int) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.randn(shape))
@@ -349,7 +347,7 @@ BAD: dict[str, tuple[str, Callable[[nn.Module, Tensor], Any]]] = {
         ),
     ),
     "batch norm": (
-        "'1'.*|.*through BatchNorm",
+        "through BatchNorm: replace '1'",
         lambda net, x: per_environment_backward(
             lambda: losses(net, x), nn.Sequential(net, nn.BatchNorm1d(5))
         ),
@@ -378,7 +376,6 @@ def test_bad_input_is_refused_in_one_line_and_leaves_no_trace(name: str) -> None
         call(net, x)
     assert "\n" not in str(error.value)
     assert all(p.grad is None for p in net.parameters())
-    assert "LinearRule" not in str(losses(net, x).grad_fn.next_functions[0][0])
 
 
 def test_an_exception_in_the_loss_leaves_the_module_as_it_was() -> None:

@@ -55,11 +55,11 @@ def write_run(
     end = min(run.config.observations, stop) if until is None else until
     x = np.arange(1, math.ceil(end / every) + 1) * every
     writer = MetricsWriter(folder / "metrics.db")
-    games = [(math.ceil(at / run.batch), int(at), 0, 300 * at / ramp, 10.0) for at in x.tolist()]
+    games = [(int(at), 0, 300 * at / ramp, 10.0) for at in x.tolist()]
     last = 0
     for k in range(1, 21):
         at = max(end * k / 20, run.batch * (k + 1))
-        some = [game for game in games if last < game[1] <= at]
+        some = [game for game in games if last < game[0] <= at]
         row = {"observations": at, "score": 300 * at / ramp, "noise_scale": noise_scale}
         writer.write(max(round(at / run.batch), k), row, {}, some)
         last = int(at)

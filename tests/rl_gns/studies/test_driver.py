@@ -46,7 +46,9 @@ def tiny(folder: Path, text: str = TINY) -> Study:
 def start(study: Study) -> subprocess.Popen[bytes]:
     code = "from rl_gns.cli import main; main()"
     words = ["study", "run", str(study.path), "--quiet", "--jobs", "2"]
-    return subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
 
 
 def killed_at_random(study: Study, kills: int, rng: random.Random, most: float) -> None:
@@ -98,7 +100,8 @@ def test_second_driver_is_refused_and_finished_runs_are_not_repeated(tmp_path: P
         [
             sys.executable,
             "-c",
-            "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()",
+            "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True);"
+            "input()",
             str(study.results / "lock"),
         ],
         stdin=subprocess.PIPE,
@@ -147,14 +150,14 @@ def test_runs_of_other_settings_are_refused(tmp_path: Path) -> None:
     text = TINY.replace("num_envs = [4, 16]", "num_envs = [16]\nlearning_rate = [4e-3]")
     study = tiny(tmp_path, text)
     drive(study, jobs=1, quiet=True)
-    with pytest.raises(UserError, match="was made with gamma=0.99, the study now says 0.5; move it away"):
+    with pytest.raises(UserError, match=r"was made with gamma=0.99, the study now says 0.5; move it away"):
         drive(tiny(tmp_path, text + "gamma = 0.5\n"), jobs=1, quiet=True)
 
 
 def test_results_folder_that_cant_be_made(tmp_path: Path) -> None:
     tiny(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="results folder .* can't be written"):
+    with pytest.raises(UserError, match=r"results folder .* can't be written"):
         drive(load_study(tmp_path, tmp_path / "file" / "results"), jobs=1, quiet=True)
 
 
@@ -162,7 +165,7 @@ def test_results_folder_that_cant_be_made(tmp_path: Path) -> None:
 def test_read_only_results_folder(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     study.results.mkdir(mode=0o555)
-    with pytest.raises(UserError, match="results folder .* can't be written"):
+    with pytest.raises(UserError, match=r"results folder .* can't be written"):
         drive(study, jobs=1, quiet=True)
 
 

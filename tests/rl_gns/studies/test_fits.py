@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rl_gns.analysis import Interval, design_effect
 from rl_gns.errors import UserError
 from rl_gns.studies.fits import best_points, fit, verdict
 from rl_gns.studies.study import COLUMNS
-from rl_gns.analysis import Interval, design_effect
 
 SIZES = (1, 4, 16, 64, 256, 1024)
 
@@ -39,7 +39,17 @@ def table_of(
                         censored = updates * batch > budget
                         made = min(updates * batch, budget)
                         rate = 1e-3 * batch**0.5 * factor
-                        row = [f"n{n}-t{rollout}-{factor}-s{s}", n, rollout, batch, rate, s, goal, made, made / batch]
+                        row = [
+                            f"n{n}-t{rollout}-{factor}-s{s}",
+                            n,
+                            rollout,
+                            batch,
+                            rate,
+                            s,
+                            goal,
+                            made,
+                            made / batch,
+                        ]
                         row += [censored, 100.0, 80.0, 1.0, "done", "", 50.0]
                         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -78,7 +88,7 @@ def test_same_table_same_bytes() -> None:
 
 
 def test_censored_runs_are_bounds() -> None:
-    fits = fit(table_of(budget=40_000))
+    fits = fit(table_of(budget=500_000))
     assert fits.points["censored"].any()
     row = fits.fronts.set_index("goal").loc[20.0]
     assert row["censored"] > 0

@@ -33,7 +33,9 @@ def outcome(run: PlannedRun, best: float, reach: bool = True) -> Outcome:
     """A run that is the faster the nearer its rate is to `best`."""
     distance = abs(math.log2(run.learning_rate / best))
     at = 1_000.0 * (1 + distance) + run.seed
-    return Outcome("done", peak=-distance, crossings={50.0: at if reach else None, 100.0: 2 * at if reach else None})
+    return Outcome(
+        "done", peak=-distance, crossings={50.0: at if reach else None, 100.0: 2 * at if reach else None}
+    )
 
 
 def played_out(study: Study, answer: Callable[[PlannedRun], Outcome], seed: int) -> dict[str, Outcome]:

@@ -73,7 +73,11 @@ def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
         ("seeds = [1]", "seeds = [1]\n[auto]\npoints = 9", "auto.points must be between 1 and auto.most=7"),
         ("seeds = [1]", "seeds = [1]\n[train]\ngama = 0.9", "'train.gama'; did you mean 'gamma'"),
         ("seeds = [1]", "seeds = [1]\n[train]\nseed = 3", "train.seed is the study's own"),
-        ("seeds = [1]", "seeds = [1]\n[train]\ngamma = 2", "4 environments x 5: gamma must lie between 0 and 1"),
+        (
+            "seeds = [1]",
+            "seeds = [1]\n[train]\ngamma = 2",
+            "4 environments x 5: gamma must lie between 0 and 1",
+        ),
         ("seeds = [1]", "seeds = [1", "is no TOML"),
     ],
 )

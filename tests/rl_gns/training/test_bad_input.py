@@ -11,7 +11,16 @@ from rl_gns.cli import main
 from rl_gns.training import checkpoint
 from rl_gns.training.run import load_run
 
-QUICK = ["--observations", "600", "--log-every", "100", "--checkpoint-every", "200", "--no-tensorboard", "--quiet"]
+QUICK = [
+    "--observations",
+    "600",
+    "--log-every",
+    "100",
+    "--checkpoint-every",
+    "200",
+    "--no-tensorboard",
+    "--quiet",
+]
 CARTPOLE = ["gym:CartPole-v1", "--num-envs", "4", *QUICK]
 
 
@@ -37,7 +46,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["gym:CartPol-v1"], "did you mean CartPole-v1"),
         (["atari:pong", "--rollout", "0"], "rollout must be a whole number of at least 1, got 0"),
         (["atari:pong", "--num-envs", "0"], "num_envs"),
-        (["atari:pong", "--noise-groups", "5"], "must be at least 2 and divide num_envs=16, got 5; choose from 2, 4, 8, 16"),
+        (
+            ["atari:pong", "--noise-groups", "5"],
+            "must be at least 2 and divide num_envs=16, got 5; choose from 2, 4, 8, 16",
+        ),
         (["atari:pong", "--noise-groups", "1"], "at least 2"),
         (["atari:pong", "--algo", "ppo", "--minibatches", "3"], "minibatches=3 does not divide"),
         (["atari:pong", "--learning-rate", "nan"], "learning_rate must be a positive number"),
@@ -108,8 +120,15 @@ def test_a_truncated_checkpoint_goes_back_to_the_one_before(
     said = " ".join(capsys.readouterr().err.split())
     assert f"{last} is" in said
     assert "going back to the one before" in said
-    assert load_run(out).metrics().drop(columns=["seconds", "sps", "emulate", "act", "learn", "measure"]).equals(
-        load_run(finished).metrics().drop(columns=["seconds", "sps", "emulate", "act", "learn", "measure"])
+    assert (
+        load_run(out)
+        .metrics()
+        .drop(columns=["seconds", "sps", "emulate", "act", "learn", "measure"])
+        .equals(
+            load_run(finished)
+            .metrics()
+            .drop(columns=["seconds", "sps", "emulate", "act", "learn", "measure"])
+        )
     )
     for path in (out / "checkpoints").glob("*.ckpt"):
         path.write_bytes(b"")

@@ -29,7 +29,9 @@ def test_a_damaged_file_is_passed_over_and_said_so(tmp_path: Path, damage: str) 
     data = bytearray(newer.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 1
-    newer.write_bytes({"cut": data[: len(data) // 2], "flip": data, "empty": b"", "foreign": b"PK" + data}[damage])
+    newer.write_bytes(
+        {"cut": data[: len(data) // 2], "flip": data, "empty": b"", "foreign": b"PK" + data}[damage]
+    )
     path, _, warnings = checkpoint.newest(tmp_path)
     assert path.name == "000000000100.ckpt"
     assert len(warnings) == 1

@@ -78,7 +78,9 @@ def equal(a: Any, b: Any) -> bool:
 def assert_same_run(a: Path, b: Path) -> None:
     for table in TABLES:
         if table != "timing":
-            pd.testing.assert_frame_equal(read_table(a / "metrics.db", table), read_table(b / "metrics.db", table))
+            pd.testing.assert_frame_equal(
+                read_table(a / "metrics.db", table), read_table(b / "metrics.db", table)
+            )
     state, other = (checkpoint.newest(path / "checkpoints")[1] for path in (a, b))
     assert len(load_run(a).metrics()) >= 5
     # The pickle of a Gymnasium task may order shared objects differently; what it does is compared by its rows.
@@ -130,6 +132,15 @@ def test_ctrl_c_checkpoints_and_says_how_to_go_on(whole_pong: Path, tmp_path: Pa
     assert process.returncode == 0
     assert f"rl-gns train --resume --out {tmp_path / 'stopped'}" in printed.replace("\n", " ")
     program = "from rl_gns.cli import main; main()"
-    resumed = [sys.executable, "-c", program, "train", "--resume", "--out", str(tmp_path / "stopped"), "--quiet"]
+    resumed = [
+        sys.executable,
+        "-c",
+        program,
+        "train",
+        "--resume",
+        "--out",
+        str(tmp_path / "stopped"),
+        "--quiet",
+    ]
     subprocess.run(resumed, check=True)
     assert_same_run(whole_pong, tmp_path / "stopped")

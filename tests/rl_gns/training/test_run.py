@@ -17,7 +17,9 @@ from rl_gns.training.evaluate import evaluate
 
 @pytest.fixture(scope="module")
 def pong(tmp_path_factory: pytest.TempPathFactory) -> rl_gns.Run:
-    config = rl_gns.TrainConfig(env="atari:pong", num_envs=4, observations=5000, log_every=250, checkpoint_every=2000)
+    config = rl_gns.TrainConfig(
+        env="atari:pong", num_envs=4, observations=5000, log_every=250, checkpoint_every=2000
+    )
     return rl_gns.train(config, tmp_path_factory.mktemp("runs") / "pong", quiet=True)
 
 
@@ -34,7 +36,16 @@ def test_directory_holds_what_the_design_says(pong: rl_gns.Run) -> None:
 
 def test_metrics_have_the_public_columns(pong: rl_gns.Run) -> None:
     frame = rl_gns.load_run(pong.path).metrics()
-    wanted = {"observations", "update", "score", "noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise"}
+    wanted = {
+        "observations",
+        "update",
+        "score",
+        "noise_scale",
+        "noise_scale_low",
+        "noise_scale_high",
+        "signal",
+        "noise",
+    }
     assert wanted | {"policy_loss", "value_loss", "entropy", "sps"} <= set(frame.columns)
     assert len(frame) == 20
     assert frame["observations"].tolist() == [20 * u for u in frame["update"]]

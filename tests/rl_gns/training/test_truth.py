@@ -16,7 +16,9 @@ from rl_gns.training.loop import Trainer
 GAMMA, VALUE, ENTROPY = 0.9, 0.5, 0.01
 
 
-def still_trainer(world: str, num_envs: int, rollout: int, groups: int, algo: str = "a2c", **options: float) -> Trainer:
+def still_trainer(
+    world: str, num_envs: int, rollout: int, groups: int, algo: str = "a2c", **options: float
+) -> Trainer:
     config = TrainConfig(
         env=f"solvable:{world}",
         algo=algo,  # type: ignore[arg-type]
@@ -92,7 +94,9 @@ def test_ppo_weights_are_the_same_bits_with_and_without_measuring() -> None:
     final = []
     for budget in (0.0, 1.0):
         config = resolve(
-            TrainConfig(env="gym:CartPole-v1", algo="ppo", num_envs=4, rollout=16, noise_budget=budget, seed=1)
+            TrainConfig(
+                env="gym:CartPole-v1", algo="ppo", num_envs=4, rollout=16, noise_budget=budget, seed=1
+            )
         )
         trainer = Trainer(config)
         for _ in range(12):

@@ -78,13 +78,14 @@ class AtariGame:
         self.protocol = protocol
         self.frame = np.zeros((SIZE, SIZE), np.uint8) if frame is None else frame
         self.final = np.zeros((SIZE, SIZE), np.uint8) if final is None else final
-        self._rom = _rom(name)
+        self._name = name
         ALEInterface.setLoggerMode(LoggerMode.Error)
         self._ale = ALEInterface()
         # We draw sticky actions ourselves: the emulator's snapshot leaves out the action it would repeat.
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._ale.setInt("random_seed", 0)
-        self._ale.loadROM(self._rom)
+        self._ale.loadROM(_rom(name))
+        self._fresh = self._ale.cloneState(include_rng=True)
         actions = (
             self._ale.getLegalActionSet() if protocol.full_action_set else self._ale.getMinimalActionSet()
         )
@@ -105,8 +106,9 @@ class AtariGame:
     def reset(self, seed: int, index: int) -> None:
         """Start the stream of environment `index` under `seed`, then take the random decisions of `start_spread`."""
         self._rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(index,))))
-        self._ale.setInt("random_seed", int(self._rng.integers(2**31)))
-        self._ale.loadROM(self._rom)  # the emulator reads its seed only here
+        # As after loading the cartridge, which would take 90 ms: some games remember what was played before a reset.
+        self._ale.reset_game()
+        self._ale.restoreState(self._fresh)
         self._begin()
         for _ in range(
             int(self._rng.integers(self.protocol.start_spread + 1)) if self.protocol.start_spread else 0
@@ -174,7 +176,7 @@ class AtariGame:
             self._ale.getScreenGrayscale(self._screens[1])
             if not self._ale.game_over(with_truncation=False) and not self._fire():
                 return
-        raise GameError(f"{self._rom.stem} is over before it starts, {_MAX_STARTS} times running")
+        raise GameError(f"{self._name} is over before it starts, {_MAX_STARTS} times running")
 
     def _go_on(self) -> bool:
         """Wake the game up after a lost life: one no-op decision, then fire. Returns game over."""

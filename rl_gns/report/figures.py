@@ -155,8 +155,9 @@ def two_axes(fits: Fits) -> Figure:
     shown = plane.scatter(envs, rollouts, c=np.log10(updates), s=190, cmap="viridis")
     figure.colorbar(shown, ax=plane, label=f"log10 updates to {goal:g}")
     for n, t, s in zip(envs, rollouts, updates, strict=True):
-        place = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        plane.annotate(f"{s:,.0f}", (n, t), fontsize=6, **place)
+        plane.annotate(
+            f"{s:,.0f}", (n, t), (0, 9), textcoords="offset points", ha="center", va="bottom", fontsize=6
+        )
     across = np.geomspace(envs.min(), envs.max(), 60)
     span = rollouts.min() / 1.4, rollouts.max() * 1.4
     for batch in 10.0 ** np.arange(0, 7, 0.5):

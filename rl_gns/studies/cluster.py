@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import time
 from pathlib import Path
@@ -41,7 +42,7 @@ class RayPool:
         self._ray, self._results, self._jobs, self._threads = ray, results.resolve(), jobs, threads
         if not ray.is_initialized():
             try:
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:120]
                 raise UserError(

@@ -77,7 +77,7 @@ class TrainConfig:
     noise_budget: float = 0.02
     """Share of the run that measuring the noise may cost where it needs a pass of its own (ppo); 0 never measures."""
     noise_groups: int | None = None
-    """Groups of whole environments whose gradients are compared; must divide num_envs. Default: up to 16."""
+    """Groups of whole environments whose gradients are compared; must divide num_envs. Default: up to 8."""
     noise_halflife: float | None = None
     """Observations after which a noise measurement weighs half. Default: 100000, or 16 measurements if longer."""
     confidence: float = 0.95
@@ -110,7 +110,7 @@ class TrainConfig:
         n = self.num_envs or 1
         if self.noise_groups is not None:
             return self.noise_groups
-        return max(k for k in range(1, min(n, 16) + 1) if n % k == 0)
+        return max(k for k in range(1, min(n, 8) + 1) if n % k == 0)
 
     @property
     def noise_cadence(self) -> int:

@@ -109,6 +109,20 @@ def test_seeds_differ_and_repeat() -> None:
         assert not torch.equal(first[0], first[1])  # the starts differ between environments
 
 
+@pytest.mark.parametrize("name", ["beam_rider", "breakout", "seaquest"])
+def test_a_reset_forgets_what_was_played(name: str) -> None:
+    played, fresh = (AtariGame(name, PROTOCOLS["baselines"]) for _ in range(2))
+    played.reset(seed=1, index=0)
+    rng = np.random.default_rng(0)
+    for action in rng.integers(len(played.actions), size=500):
+        played.step(int(action))
+    played.reset(seed=2, index=5)
+    fresh.reset(seed=2, index=5)
+    for action in rng.integers(len(played.actions), size=700):  # over the end of a game
+        assert repr(played.step(int(action))) == repr(fresh.step(int(action)))
+        np.testing.assert_array_equal(played.frame, fresh.frame)
+
+
 def test_stack_is_the_last_four_frames_and_black_before_an_episode() -> None:
     with envs.make("atari:breakout", 3, seed=1) as env:
         obs = env.reset()

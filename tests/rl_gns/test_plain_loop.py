@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "examples" / "plain_pytorch.py"
-BATCHES = 800
+BATCHES = 400
 
 
 @pytest.fixture(autouse=True)
@@ -47,24 +47,25 @@ def per_sample_gradients(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([g.flatten(1) for g in grads.values()], 1)
 
 
-def weights_after(example: ModuleType, steps: int) -> nn.Module:
-    """The network where `train` has it after so many steps, by a plain loop."""
+def trajectory(example: ModuleType, steps: int) -> Iterator[nn.Module]:
+    """The network as `train` has it before each step and after the last, by a plain loop."""
     x, y = example.digits()
     network, g = example.make_network(), torch.Generator().manual_seed(0)
     for _ in range(steps):
+        yield network
         batch = torch.randint(len(x), (example.BATCH,), generator=g)
         network.zero_grad()
         F.cross_entropy(network(x[batch]), y[batch]).backward()
         with torch.no_grad():
             for p in network.parameters():
                 p -= 0.1 * p.grad
-    return network
+    yield network
 
 
 @pytest.mark.parametrize("units", ["groups", "examples"])
 @pytest.mark.parametrize("steps", [0, 60])
 def test_measured_equals_exact_at_fixed_weights(example, units, steps):
-    network = weights_after(example, steps)
+    *_, network = trajectory(example, steps)
     x, y = example.digits()
     all_gradients = per_sample_gradients(network, x, y)
     signal = float(all_gradients.mean(0).square().sum())
@@ -77,9 +78,9 @@ def test_measured_equals_exact_at_fixed_weights(example, units, steps):
         moments = example.measured_backward(network, x, y, batch, units)
         found.append((moments.signal, moments.noise * unit))
     mean, error = np.mean(found, 0), np.std(found, 0) / BATCHES**0.5
-    assert (error < [0.06 * signal, 0.02 * noise]).all()  # or agreement would mean little
+    assert (error < [0.08 * signal, 0.03 * noise]).all()  # or agreement would mean little
     assert (np.abs(mean - [signal, noise]) < 3.5 * error).all()
-    assert mean[1] / mean[0] == pytest.approx(noise / signal, rel=0.15)
+    assert mean[1] / mean[0] == pytest.approx(noise / signal, rel=0.25)
 
 
 @pytest.mark.parametrize("units", ["groups", "examples"])
@@ -95,12 +96,14 @@ def test_leaves_the_gradient_of_a_plain_backward(example, units):
 
 
 def test_the_loop_reads_the_noise_scale_of_the_weights_it_passed(example):
-    """Ratio of the exact noise and signal at every other step, averaged with the meter's weights."""
+    """Ratio of the exact noise and signal at every fifth step, averaged with the meter's weights."""
     steps = 100
     x, y = example.digits()
     exact = []
-    for step in range(0, steps, 2):
-        g = per_sample_gradients(weights_after(example, step), x, y)
+    for step, network in enumerate(trajectory(example, steps)):
+        if step % 5 != 2 or step == steps:
+            continue
+        g = per_sample_gradients(network, x, y)
         mean = g.mean(0)
         noise, signal = (g - mean).square().sum(1).mean(), mean.square().sum()
         exact.append((0.5 ** ((steps - step) / 50) * torch.stack([noise, signal])).tolist())

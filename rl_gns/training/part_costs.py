@@ -20,6 +20,7 @@ PARTS = (*LOSSES, *OF_TOTAL, *CURVATURES, "line-search", "epochs")
 BACKWARD = 2
 DERIVATIVE = 6  # a backward pass through a forward and a backward pass
 LINE_SEARCH_STEPS = 10
+LINE_SEARCH_PASS = 2 / 3  # half the rollout, in smaller pieces
 ROWS_PER_VECTOR = 24
 """Observations whose forward pass takes as long as handling one vector of all weights (nature, a CPU)."""
 DERIVATIVE_VECTORS = 4
@@ -79,7 +80,7 @@ def cost(parts: Sequence[str], groups: int, epochs: int, batch: int) -> float:
     products = (groups / 2 + 1) * (DERIVATIVE + DERIVATIVE_VECTORS * vectors)
     total += curvatures * (gradient + products)
     if "line-search" in parts:
-        total += (groups - 1) * LINE_SEARCH_STEPS * (1 / 2 + vectors / groups)
+        total += (groups - 1) * LINE_SEARCH_STEPS * (LINE_SEARCH_PASS + vectors / groups)
     if "epochs" in parts:
         total += epochs * gradient
     return total

@@ -246,12 +246,8 @@ class NoiseParts:
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """Mean of each term of the loss that trains, weighted, and of their sum."""
-        s = self.settings
-        parts: a2c.Parts | ppo.Parts
-        if isinstance(s, a2c.Settings):
-            parts = a2c.loss(self.policy, batch)
-        else:
-            parts = ppo.loss(self.policy, batch, s.clip)
+        s, policy = self.settings, self.policy
+        parts = a2c.loss(policy, batch) if isinstance(s, a2c.Settings) else ppo.loss(policy, batch, s.clip)
         return {
             "policy": parts.policy.mean(),
             "value": s.value_coef * parts.value.mean(),

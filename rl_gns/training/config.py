@@ -83,7 +83,8 @@ class TrainConfig:
     confidence: float = 0.95
     """Confidence of the noise scale's interval."""
     noise_parts: str = ""
-    """Parts measured apart, by extra passes: policy,value,entropy,total,layers,optimizer,hessian,fisher,line-search,epochs."""
+    """Parts measured apart, in extra passes, of policy,value,entropy,total,layers,optimizer,hessian,fisher,line-search,
+    epochs."""
     noise_parts_every: int | None = None
     """Updates between measurements of the parts. Default: as few as noise_budget, taken once more, allows."""
 

@@ -41,9 +41,7 @@ def test_equals_gymnasium_stepped_by_hand() -> None:
         assert ends >= 10
 
 
-@pytest.mark.parametrize(
-    "name", ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0", "FrozenLake-v1"]
-)
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0", "FrozenLake-v1"])
 def test_snapshot_round_trip(name: str) -> None:
     def actions(env: envs.BatchedEnv, steps: int) -> list[torch.Tensor]:
         env.action_space.seed(1)

@@ -7,6 +7,7 @@ shows what differs.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ class Parts(NamedTuple):
         return self.policy + value_coef * self.value - entropy_coef * self.entropy
 
 
-def loss(policy: nn.Module, batch: Batch) -> Parts:
+def loss(policy: Callable[[Tensor], Any], batch: Batch) -> Parts:
     """-log π(a|s) A, (R - V(s))² and H[π(·|s)] of every observation.
 
     Source: Mnih et al. 2016, section 4. The advantage carries no gradient.

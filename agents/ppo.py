@@ -6,7 +6,8 @@ Settings, loss, batch, update, in the order of `a2c.py`.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class Parts(NamedTuple):
         return self.policy + value_coef * self.value - entropy_coef * self.entropy
 
 
-def loss(policy: nn.Module, batch: Batch, clip: float) -> Parts:
+def loss(policy: Callable[[Tensor], Any], batch: Batch, clip: float) -> Parts:
     """-min(ρ A, clip(ρ, 1±clip) A), (R - V(s))² and entropy of every observation, ρ = π(a|s)/π_old(a|s).
 
     Source: Schulman et al. 2017, eq. 7 and 9.

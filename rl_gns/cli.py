@@ -114,6 +114,10 @@ class Noise:
         parts = run.noise_parts()
         if len(parts):
             print(noise_parts.text(parts))
+        other = run.correlation()
+        if len(other):
+            print("predicted at other rollout lengths, from the correlation within rollouts so far:")
+            print(other.to_string(index=False, float_format="{:,.4g}".format))
         path = self.figure or self.run_dir / "noise.png"
         if path.suffix not in (".png", ".svg", ".pdf"):
             raise UserError(f"the figure must end in .png, .svg or .pdf, got {path}")

@@ -58,7 +58,7 @@ def drive(
             if retry_failed:
                 for path in (study.results / "failures").glob("*.jsonl"):
                     path.unlink()
-            _prepare(study)
+            outcomes = _prepare(study)
             if cluster is None:
                 executor: Executor = LocalPool(study.results, jobs or processors())
                 threads = max(1, processors() // executor.slots)
@@ -67,7 +67,7 @@ def drive(
 
                 threads = 1
                 executor = RayPool(study.results, cluster, jobs, threads)
-            _drive(study, executor, threads, quiet)
+            _drive(study, executor, threads, outcomes, quiet)
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise UserError(
@@ -78,16 +78,22 @@ def drive(
         ) from error
 
 
-def _prepare(study: Study) -> None:
-    """Refuse runs of another version or other settings; set aside half deleted ones."""
-    for run in study.plan():
-        outcome = study.outcome(run)
-        if outcome.status != "damaged":
-            continue
-        folder = study.folder(run)
-        if outcome.reason.startswith(("was made", "made by")):
-            raise UserError(f"{folder} {outcome.reason}; move it away, or choose another folder with --out")
-        _set_aside(folder)
+def _prepare(study: Study) -> dict[str, Outcome]:
+    """What is on disk. Refuses runs of another version or other settings; sets half deleted ones aside."""
+    outcomes = study.outcomes()
+    for run in study.plan(outcomes):
+        outcomes[run.id] = _usable(study, run, outcomes[run.id])
+    return outcomes
+
+
+def _usable(study: Study, run: PlannedRun, outcome: Outcome) -> Outcome:
+    if outcome.status != "damaged":
+        return outcome
+    folder = study.folder(run)
+    if outcome.reason.startswith(("was made", "made by")):
+        raise UserError(f"{folder} {outcome.reason}; move it away, or choose another folder with --out")
+    _set_aside(folder)
+    return study.outcome(run)
 
 
 def _set_aside(folder: Path) -> None:
@@ -97,20 +103,15 @@ def _set_aside(folder: Path) -> None:
     folder.rename(aside)
 
 
-def _drive(study: Study, executor: Executor, threads: int, quiet: bool) -> None:
-    outcomes: dict[str, Outcome] = {}
+def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, Outcome], quiet: bool) -> None:
     active: dict[str, PlannedRun] = {}
     stopping = False
     with View(Console(stderr=True, quiet=quiet), study) as view:
         try:
             while True:
-                runs = study.plan(outcomes)
-                for run in runs:
-                    if run.id not in active and (run.id not in outcomes or not outcomes[run.id].final):
-                        outcomes[run.id] = study.outcome(run)
-                        if outcomes[run.id].status == "damaged":
-                            _set_aside(study.folder(run))
-                            outcomes[run.id] = study.outcome(run)
+                for run in study.plan(outcomes):
+                    if run.id not in outcomes:
+                        outcomes[run.id] = _usable(study, run, study.outcome(run))
                 runs = study.plan(outcomes)
                 waiting = [run for run in runs if run.id not in active and not _final(outcomes, run)]
                 if not waiting and not active:

@@ -66,11 +66,18 @@ class Fits:
         return "\n\n".join(parts)
 
     def write(self, folder: Path) -> list[Path]:
-        """Write every table as CSV into `folder`. Returns the files."""
+        """Write every table as CSV into `folder`. Returns the files.
+
+        Raises:
+            UserError: the folder can't be written.
+        """
         written = []
         for name in ("table", "points", "fronts", "rates", "rollouts", "exchange", "turning"):
             path = folder / f"{name}.csv"
-            getattr(self, name).to_csv(path, index=False)
+            try:
+                getattr(self, name).to_csv(path, index=False)
+            except OSError as error:
+                raise UserError(f"{path} can't be written: {error.strerror or error}") from None
             written.append(path)
         return written
 

@@ -6,6 +6,7 @@ last line of the log. Preloaded by the pool's fork server, so that a run does no
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.run import train
 
@@ -45,6 +47,8 @@ def attempt(config: TrainConfig, folder: Path) -> int:
     try:
         _wait_for_lock(folder)
         resume = (folder / "config.toml").is_file()
+        if resume:
+            config = as_begun(config, configs.load(folder / "config.toml"))
         if not resume and folder.exists():
             shutil.rmtree(folder)  # killed before it wrote its settings: nothing was learnt yet
         train(config, folder, resume=resume)
@@ -59,6 +63,12 @@ def attempt(config: TrainConfig, folder: Path) -> int:
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def as_begun(planned: TrainConfig, stored: TrainConfig) -> TrainConfig:
+    """The settings a run began with, and of the plan only what may change: a larger budget, a harder last goal."""
+    free = ("observations", "stop_score", "threads", "device")
+    return dataclasses.replace(stored, **{name: getattr(planned, name) for name in free})
 
 
 def last_line(log: Path) -> str:

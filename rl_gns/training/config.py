@@ -93,6 +93,12 @@ class TrainConfig:
     stop_halflife: float = 100_000
     """Half-life of that smoothing, in observations."""
 
+    correlation_every: int = 0
+    """Updates between measurements of the correlation within rollouts (design effect, predicted noise scale at other
+    rollout lengths); each costs correlation_envs x rollout passes of one observation. 0 never measures."""
+    correlation_envs: int = 4
+    """Environments whose rollouts the correlation is measured on; at least 2."""
+
     log_every: float = 10_000
     """Observations between metric rows."""
     checkpoint_every: float = 250_000
@@ -197,6 +203,12 @@ def resolve(config: TrainConfig) -> TrainConfig:
     for name in ("value_coef", "entropy_coef", "max_grad_norm"):
         if not (math.isfinite(getattr(config, name)) and getattr(config, name) >= 0):
             raise UserError(f"{name} must not be negative, got {getattr(config, name)}")
+    if config.correlation_every < 0:
+        raise UserError(f"correlation_every must not be negative, got {config.correlation_every}")
+    if config.correlation_every and min(config.correlation_envs, config.num_envs or 1) < 2:
+        raise UserError(
+            "correlation_every needs correlation_envs and num_envs of at least 2: one rollout has no peer"
+        )
     if not 0 <= config.noise_budget <= 1:
         raise UserError(f"noise_budget is a share of the run between 0 and 1, got {config.noise_budget}")
     if not 0 < config.confidence < 1:

@@ -25,6 +25,7 @@ from agents.rollout import Batch, Rollout
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.noise import NoiseScaleMeter
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.correlation import CorrelationProbe
 from rl_gns.training.measuring import MeasuringBackward
 from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
@@ -96,6 +97,7 @@ class Trainer:
         unit_observations = steps * self.env.agents_per_env
         self.meter = NoiseScaleMeter(unit_observations, config.halflife, config.confidence)
         self.backward = MeasuringBackward(self.policy, num_envs, config.groups)
+        self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, self.env.num_streams)
         self.observations = self.updates = self.games = 0
         self.recent: collections.deque[float] = collections.deque(maxlen=SCORE_WINDOW)
@@ -168,6 +170,9 @@ class Trainer:
         if self.parts.due(self.updates):
             with self._phase("measure"):
                 self.parts.measure(batch)
+        if self.correlation.due(self.updates):
+            with self._phase("measure"):
+                self.correlation.measure(batch)
 
     @torch.no_grad()
     def _collect(self) -> None:
@@ -254,6 +259,7 @@ class Trainer:
             "env": self.env.state_dict(),
             "meter": self.meter.state_dict(),
             "noise_parts": self.parts.state_dict(),
+            "correlation": self.correlation.state_dict() if self.correlation.every else {},
             "counts": [self.observations, self.updates, self.games, self.summed],
             "recent": list(self.recent),
             "episodes": [list(episode) for episode in self.episodes],
@@ -269,6 +275,7 @@ class Trainer:
         self.env.load_state_dict(state["env"])
         self.meter.load_state_dict(state["meter"])
         self.parts.load_state_dict(state.get("noise_parts", {}))
+        self.correlation.load_state_dict(state.get("correlation", {}))
         self.observations, self.updates, self.games, self.summed = state["counts"]
         self.recent = collections.deque(state["recent"], maxlen=SCORE_WINDOW)
         self.episodes = [(e[0], e[1], e[2], e[3]) for e in state["episodes"]]

@@ -32,6 +32,7 @@ from rl_gns.errors import RunStopped, UserError
 from rl_gns.training import checkpoint
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.correlation import predictions
 from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import PHASES, MetricsWriter, read_table
 from rl_gns.training.progress import Progress, describe
@@ -59,6 +60,10 @@ class Run:
     def noise_parts(self) -> pd.DataFrame:
         """Noise scale of the loss's parts where they were asked for: update, observations, part, noise columns."""
         return read_table(self.path / "metrics.db", "noise_parts")
+
+    def correlation(self) -> pd.DataFrame:
+        """Predictions for other rollout lengths from the correlation measured so far (see `--correlation-every`)."""
+        return predictions(self.checkpoint().get("correlation", {}))
 
     def checkpoint(self) -> dict[str, Any]:
         """The newest complete checkpoint's state."""

@@ -1,4 +1,4 @@
-"""The plain PyTorch example: B_simple measured on batches against that of all per-sample gradients."""
+"""The plain PyTorch example against all per-sample gradients, and what docs/other_loops.md says of advantages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+
+from rl_gns.noise import moments
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "examples" / "plain_pytorch.py"
 BATCHES = 400
@@ -125,3 +127,30 @@ def test_runs_as_a_command():
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("step   200  loss 0.")
+
+
+def bandit_moments(n: int, normalise: str) -> tuple[float, float]:
+    """Expected signal and noise of n units of five pulls, by simulation, with advantages normalised that way."""
+    rng = np.random.default_rng(n)
+    p, reward = np.array([0.4, 0.3, 0.2, 0.1]), np.array([1.3, 0.5, 0.8, -0.7])
+    actions = rng.choice(4, size=(400_000 // n, n, 5), p=p)
+    a = reward[actions] + 0.5 * rng.standard_normal(actions.shape)
+    if normalise == "not by data":
+        mean = p @ reward
+        a = (a - mean) / np.sqrt(p @ (reward - mean) ** 2 + 0.25)
+    else:
+        over = (1, 2) if normalise == "over all" else (2,)
+        a = (a - a.mean(over, keepdims=True)) / a.std(over, ddof=1, keepdims=True)
+    g = (a[..., None] * (np.eye(4) - p)[actions]).mean(2)
+    found = [moments(q_i, q) for q_i, q in zip((g**2).sum(2), (g.mean(1) ** 2).sum(1), strict=True)]
+    signal, noise, _ = np.mean(found, 0)
+    return float(signal), float(noise)
+
+
+@pytest.mark.parametrize(("n", "excess"), [(4, 0.10), (8, 0.05), (32, 0.0125)])
+def test_normalising_advantages_over_all_units_costs_one_over_n(n, excess):
+    signal, noise = bandit_moments(n, "not by data")
+    tied_signal, tied_noise = bandit_moments(n, "over all")
+    assert tied_noise / tied_signal == pytest.approx((1 + excess) * noise / signal, rel=0.025)
+    within_signal, within_noise = bandit_moments(n, "within units")
+    assert within_noise / within_signal > 1.12 * noise / signal  # at any n

@@ -19,7 +19,7 @@ from rl_gns.studies.study import Study, load_study
 TEXT = """
 env = "gym:CartPole-v1"
 goals = [18, 400]
-observations = 12_000
+observations = 6_000
 halflife = 400
 [grid]
 num_envs = [4, 16]

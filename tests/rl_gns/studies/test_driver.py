@@ -146,6 +146,19 @@ def test_half_deleted_run_is_set_aside_and_run_anew(tmp_path: Path) -> None:
     assert (study.results / "runs" / f"{run.id}.damaged-1" / "checkpoints").is_dir()
 
 
+def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
+    text = TINY.replace("num_envs = [4, 16]", "num_envs = [16]\nlearning_rate = [4e-3]")
+    text = text.replace("[18, 25]", "[400]")
+    drive(tiny(tmp_path, text), jobs=1, quiet=True)
+    study = tiny(tmp_path, text.replace("2_400", "4_800"))
+    (run,) = study.plan()
+    assert study.outcome(run).status == "partial"
+    drive(study, jobs=1, quiet=True)
+    assert study.outcome(run).status == "done"
+    assert study.outcome(run).observations == 4_800
+    assert "resuming" in (study.results / "logs" / f"{run.id}.log").read_text()
+
+
 def test_runs_of_other_settings_are_refused(tmp_path: Path) -> None:
     text = TINY.replace("num_envs = [4, 16]", "num_envs = [16]\nlearning_rate = [4e-3]")
     study = tiny(tmp_path, text)

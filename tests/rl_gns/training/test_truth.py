@@ -9,53 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from envs.solvable import Bandit, Chain, Exact, Gaussian
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
-
-GAMMA, VALUE, ENTROPY = 0.9, 0.5, 0.01
-
-
-def still_trainer(
-    world: str, num_envs: int, rollout: int, groups: int, algo: str = "a2c", **options: float
-) -> Trainer:
-    config = TrainConfig(
-        env=f"solvable:{world}",
-        algo=algo,  # type: ignore[arg-type]
-        network="tabular",
-        num_envs=num_envs,
-        rollout=rollout,
-        noise_groups=groups,
-        learning_rate=1e-12,
-        gamma=GAMMA,
-        gae_lambda=1.0,
-        value_coef=VALUE,
-        entropy_coef=ENTROPY,
-        noise_halflife=1e9,
-        noise_budget=1.0,
-        normalize_advantage=False,
-        minibatches=1,
-        epochs=1,
-        env_options=dict(options),
-        seed=3,
-    )
-    trainer = Trainer(resolve(config))
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in trainer.policy.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return trainer
-
-
-def truth(trainer: Trainer, rollout: int) -> Exact:
-    weights = {name: p.detach().double() for name, p in trainer.policy.named_parameters()}
-    env, value = trainer.env, weights["value.weight"].squeeze(0)
-    settings = {"rollout": rollout, "gamma": GAMMA, "value_coef": VALUE, "entropy_coef": ENTROPY}
-    if isinstance(env, Gaussian):
-        return env.exact(weights["mean.weight"], weights["log_std"], value, **settings)
-    assert isinstance(env, Bandit | Chain)
-    return env.exact(weights["logits.weight"].T.contiguous(), value, **settings)
-
 
 CASES = [
     ("bandit", 16, 1, 16, "a2c", {}),
@@ -67,7 +22,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("world", "num_envs", "rollout", "groups", "algo", "options"), CASES)
-def test_measured_moments_equal_the_exact_ones(world, num_envs, rollout, groups, algo, options) -> None:
+def test_measured_moments_equal_the_exact_ones(
+    still_trainer, truth, world, num_envs, rollout, groups, algo, options
+) -> None:
     trainer = still_trainer(world, num_envs, rollout, groups, algo, **options)
     exact = truth(trainer, rollout)
     signals, noises = [], []
@@ -136,7 +93,7 @@ def test_a2c_moments_equal_a_loop_over_environments() -> None:
     trainer.close()
 
 
-def test_grouping_does_not_change_the_expected_noise_of_one_environment() -> None:
+def test_grouping_does_not_change_the_expected_noise_of_one_environment(still_trainer) -> None:
     """Groups of 4 environments read the same noise per environment as single ones, within sampling error."""
     found = {}
     for groups in (16, 4):

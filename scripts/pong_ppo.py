@@ -1,9 +1,9 @@
 """Train PPO on Pong on a CPU until it has left -21 for good, then draw its curve with the noise scale.
 
-    python scripts/pong_ppo.py [--out runs/pong-ppo] [--observations 1200000]
+    python scripts/pong_ppo.py [--out runs/pong-ppo] [--observations 640000]
 
-About an hour on two cores. Interrupt it and call it again: it goes on where it was. Prints the mean of the last 20
-games and ends with 1 unless it is above -18. Writes the figure and the table to scripts/results/.
+About half an hour on two idle cores. Interrupt it and call it again: it goes on where it was. Prints the mean of the
+last 20 games and ends with 1 unless it is above -18. Writes the figure and the table to scripts/results/.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="runs/pong-ppo")
-    parser.add_argument("--observations", type=float, default=1_200_000)
+    parser.add_argument("--observations", type=float, default=640_000)
     parser.add_argument("--threads", type=int, default=None)
     arguments = parser.parse_args()
     config = rl_gns.TrainConfig(

@@ -71,6 +71,7 @@ def figure(run: Run, path: Path) -> None:
     _draw_score(upper["score"], millions, metrics, run.episodes())
     _draw_noise(upper["noise"], millions, metrics)
     upper["noise"].set_xlabel("observations (millions)")
+    upper["noise"].set_xlim(upper["score"].get_xlim())  # the games' and the rows' first observations differ
     upper["noise"].axhline(config.batch, color=GREY, lw=0.8, ls=":")
     upper["noise"].annotate(
         f"batch {config.batch:,}",

@@ -36,8 +36,6 @@ def _one_thread() -> Iterator[None]:
 
 
 class Pair(gymnasium.Env):
-    """Two observations, three actions, random rewards, short episodes."""
-
     observation_space = spaces.Dict(
         {"a": spaces.Box(-1, 1, (3,), np.float32), "b": spaces.Box(-1, 1, (2,), np.float32)}
     )

@@ -135,7 +135,10 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
             found, state, warnings = checkpoint.newest(path / "checkpoints")
             for line in warnings:
                 console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
-            trainer.load_state_dict(state)
+            try:
+                trainer.load_state_dict(state)
+            except KeyError as error:
+                raise UserError(f"{found} lacks {error}: it is of another version; start the run anew") from None
             writer.drop_after(trainer.updates)
             console.print(
                 f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False

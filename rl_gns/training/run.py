@@ -138,7 +138,9 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
             try:
                 trainer.load_state_dict(state)
             except KeyError as error:
-                raise UserError(f"{found} lacks {error}: it is of another version; start the run anew") from None
+                raise UserError(
+                    f"{found} lacks {error}: it is of another version; start the run anew"
+                ) from None
             writer.drop_after(trainer.updates)
             console.print(
                 f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False

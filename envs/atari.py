@@ -23,7 +23,7 @@ from torch import Tensor
 
 from envs import shared_memory
 from envs.atari_game import SIZE, check_game
-from envs.atari_worker import Task, layout
+from envs.atari_worker import DONE, FAILED, REQUEST, STEP, Task, layout
 from envs.batched import BatchedEnv, EnvError, Step
 from envs.protocol import PROTOCOLS, Protocol
 
@@ -50,22 +50,34 @@ class _Remote:
         )
         theirs.close()
         self.connection = Connection(ours.detach())
-        self.send(pickle.dumps(task))
+        self.descriptor = self.connection.fileno()
+        self.connection.send_bytes(pickle.dumps(task))
 
-    def send(self, message: bytes) -> None:
+    def begin_step(self) -> None:
         try:
-            self.connection.send_bytes(message)
+            os.write(self.descriptor, STEP)
+        except ConnectionError:
+            raise self.died() from None
+
+    def ask(self, name: str, value: Any) -> None:
+        try:
+            os.write(self.descriptor, REQUEST)
+            self.connection.send_bytes(pickle.dumps((name, value)))
         except ConnectionError:
             raise self.died() from None
 
     def receive(self) -> Any:
+        """The answer to `begin_step` (None), to `ask`, or the greeting."""
         try:
+            kind = os.read(self.descriptor, 1)
+            if kind == DONE:
+                return None
             reply = self.connection.recv_bytes()
         except (EOFError, ConnectionError):
             raise self.died() from None
-        if reply[:1] == b"e":
-            raise RuntimeError(f"emulator worker for environments {self.range}: {reply[1:].decode()}")
-        return pickle.loads(reply[1:]) if reply else None
+        if kind == FAILED:
+            raise RuntimeError(f"emulator worker for environments {self.range}: {reply.decode()}")
+        return pickle.loads(reply)
 
     @property
     def range(self) -> str:
@@ -162,7 +174,7 @@ class AtariEnv(BatchedEnv):
             )
         self._memory["actions"].copy_(actions)
         for remote in self._remotes:
-            remote.send(b"s")
+            remote.begin_step()
         for remote in self._remotes:
             remote.receive()
         return self._collect()
@@ -212,7 +224,7 @@ class AtariEnv(BatchedEnv):
 
     def _ask(self, name: str, value: Any) -> list[Any]:
         for remote in self._remotes:
-            remote.send(pickle.dumps((name, value)))
+            remote.ask(name, value)
         return [remote.receive() for remote in self._remotes]
 
     def state_dict(self) -> dict[str, Any]:
@@ -235,7 +247,7 @@ class AtariEnv(BatchedEnv):
                 f"the snapshot is of {theirs[1]} x {theirs[0]}, not of {ours[1]} x {ours[0]} with these options"
             )
         for remote in self._remotes:
-            remote.send(pickle.dumps(("restore", games[remote.task.low : remote.task.high])))
+            remote.ask("restore", games[remote.task.low : remote.task.high])
         for remote in self._remotes:
             remote.receive()
         self._obs = state["obs"].to(self.device, copy=True)
@@ -244,7 +256,7 @@ class AtariEnv(BatchedEnv):
         """RGB [H, W, 3] uint8 of game `index`."""
         for remote in self._remotes:
             if remote.task.low <= index < remote.task.high:
-                remote.send(pickle.dumps(("render", index)))
+                remote.ask("render", index)
                 picture: np.ndarray = remote.receive()
                 return picture
         raise EnvError(f"there is no environment {index} among {self.num_envs}")

@@ -6,17 +6,15 @@ Plain NumPy and no torch: this runs inside worker processes. It is also the slow
 from __future__ import annotations
 
 import difflib
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from ale_py import Action, ALEInterface, ALEState, LoggerMode, roms
 
+from envs.atari_picture import SIZE, Screens
 from envs.protocol import Protocol
 
-SIZE = 84
 NOOP, FIRE = 0, 1
 _MAX_STARTS = 100
 
@@ -96,12 +94,13 @@ class AtariGame:
             (fire, self.actions[2]) if protocol.fire_on_reset and fire in self.actions else ()
         )
         height, width = self._ale.getScreenDims()
-        self._screens = np.zeros((2, height, width), np.uint8)
+        self._screens = Screens(height, width)
         self._rng = np.random.Generator(np.random.PCG64(0))
         self._lives = self._frames = self._decisions = 0
         self._score = 0.0
         self._scored = True
         self._held = self._noop
+        self._unpaired: np.ndarray | None = None
 
     def reset(self, seed: int, index: int) -> None:
         """Start the stream of environment `index` under `seed`, then take the random decisions of `start_spread`."""
@@ -115,7 +114,7 @@ class AtariGame:
         ):
             self.step(int(self._rng.integers(len(self.actions))))
             self._scored = False  # a game partly played at random is no score of the policy's
-        self._picture(self.frame)
+        self._screens.draw_whole(self.frame)
 
     def step(self, action: int) -> Outcome:
         """Hold `action` for frame_skip frames; where an episode ends, go on to the start of the next one."""
@@ -125,14 +124,14 @@ class AtariGame:
         truncated = not over and self._frames >= self.protocol.max_frames
         terminated = over or (life_lost and self.protocol.life_ends_episode and not truncated)
         if terminated or truncated:
-            self._picture(self.final)
+            self._screens.draw_whole(self.final, self._unpaired)
             if not (over or truncated):
                 over = self._go_on()
             if over or truncated:
                 if self._scored:
                     score, length = self._score, float(self._decisions)
                 self._begin()
-        self._picture(self.frame)
+        self._screens.draw(self.frame)
         return Outcome(
             float(np.sign(raw)) if self.protocol.clip_reward else raw, terminated, truncated, score, length
         )
@@ -140,6 +139,7 @@ class AtariGame:
     def _hold(self, action: Any) -> tuple[float, bool, bool]:
         """Act for frame_skip frames. Returns raw reward, whether a life (not the last) was lost, game over."""
         ale, screens, skip, sticky = self._ale, self._screens, self.protocol.frame_skip, self.protocol.sticky
+        self._unpaired = None
         raw = 0.0
         over = False
         for frame in range(skip):
@@ -149,10 +149,15 @@ class AtariGame:
             self._frames += 1
             over = ale.game_over(with_truncation=False)
             if over:  # what has been pooled so far is the last picture, as in ale-py's own vector environment
+                self._unpaired = screens.spare[0] if 0 < frame == skip - 1 else None
                 break
             if frame >= skip - 2:
-                ale.getScreenGrayscale(screens[frame - skip])
-        np.maximum(screens[0], screens[1], out=screens[1])
+                self._look(frame - skip)
+        else:
+            if skip == 1:
+                screens.spare[0] = screens.spare[1]
+                screens.look(0)
+            screens.turn()
         self._score += raw
         lives = ale.lives()
         life_lost = 0 < lives < self._lives
@@ -172,8 +177,10 @@ class AtariGame:
                 self._frames += 1
             self._score = 0.0
             self._lives = self._ale.lives()
-            self._screens[0] = 0
-            self._ale.getScreenGrayscale(self._screens[1])
+            self._look(0)
+            self._look(1)
+            self._unpaired = None
+            self._screens.turn()
             if not self._ale.game_over(with_truncation=False) and not self._fire():
                 return
         raise GameError(f"{self._name} is over before it starts, {_MAX_STARTS} times running")
@@ -193,9 +200,14 @@ class AtariGame:
                 return True
         return False
 
-    def _picture(self, out: np.ndarray) -> None:
-        """The maximum of the last two frames, 84x84."""
-        cv2.resize(self._screens[1], (SIZE, SIZE), dst=out, interpolation=cv2.INTER_AREA)
+    def _look(self, frame: int) -> None:
+        """Take the emulator's screen as spare frame 0 or 1 (or -2, -1)."""
+        screen = self._screens.spare[frame]
+        self._ale.getScreen(screen)
+        if not self._screens.look(frame):
+            grey = np.empty_like(screen)
+            self._ale.getScreenGrayscale(grey)
+            self._screens.look(frame, grey)
 
     def render(self) -> np.ndarray:
         """RGB [H, W, 3] uint8 of the emulator's screen."""
@@ -209,9 +221,7 @@ class AtariGame:
             "held": self._held.value,
             "counters": (self._lives, self._frames, self._decisions, self._score, self._scored),
             "frame": self.frame.tobytes(),
-            "screen": zlib.compress(
-                self._screens[1].tobytes(), 1
-            ),  # pooled into the next picture if the game ends
+            "screens": self._screens.state(),  # pooled into the next picture if the game ends
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -226,5 +236,4 @@ class AtariGame:
         self._held = Action(state["held"])
         self._lives, self._frames, self._decisions, self._score, self._scored = state["counters"]
         self.frame[...] = np.frombuffer(state["frame"], np.uint8).reshape(SIZE, SIZE)
-        screen = self._screens[1]
-        screen[...] = np.frombuffer(zlib.decompress(state["screen"]), np.uint8).reshape(screen.shape)
+        self._screens.restore(state["screens"])

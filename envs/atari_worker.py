@@ -1,9 +1,11 @@
 """A worker process: owns a slice of the games and steps them when told, over one socket and shared memory.
 
-Protocol (parent -> worker, one message each; worker answers every one):
-    b"s"                    step environments [low, high) with the shared actions
-    pickled (name, value)   "reset" seed | "state" None | "restore" [state] | "render" index
-Answers: b"" for a step, b"e" + text for an error (one line), b"p" + pickle for the rest.
+Protocol: one byte that says what follows, and for all but a step one message of a `Connection`:
+    parent -> worker  STEP                         step environments [low, high) with the shared actions
+                      REQUEST, pickled (name, value)  "reset" seed, "state" None, "restore" [state], "render" index
+    worker -> parent  DONE                         the step is in shared memory
+                      ANSWER, pickle; FAILED, text    (one line)
+A step is a byte each way because its latency counts: a message of a `Connection` takes three system calls.
 The worker ends when the socket closes, so it can't outlive its parent. It never imports torch.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import pickle
 import signal
 import sys
@@ -18,12 +21,13 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-import cv2
 import numpy as np
 
 from envs import shared_memory
 from envs.atari_game import SIZE, AtariGame
 from envs.protocol import Protocol
+
+STEP, REQUEST, DONE, ANSWER, FAILED = b"s", b"r", b"d", b"a", b"f"
 
 
 def layout(num_envs: int) -> shared_memory.Layout:
@@ -89,22 +93,29 @@ class Worker:
 
 def serve(connection: Connection, worker: Worker) -> None:
     """Answer until the parent hangs up."""
+    descriptor = connection.fileno()
     while True:
         try:
-            message = connection.recv_bytes()
+            kind = os.read(descriptor, 1)
+            request = connection.recv_bytes() if kind == REQUEST else b""
         except (EOFError, ConnectionError):
             return
+        if not kind:
+            return
+        reply = b""
         try:
-            if message == b"s":
+            if kind == STEP:
                 worker.step()
-                reply = b""
+                answer = DONE
             else:
-                reply = b"p" + pickle.dumps(worker.answer(*pickle.loads(message)))
+                answer, reply = ANSWER, pickle.dumps(worker.answer(*pickle.loads(request)))
         except Exception as error:
             traceback.print_exc()
-            reply = b"e" + f"{type(error).__name__}: {error}".encode()
+            answer, reply = FAILED, f"{type(error).__name__}: {error}".encode()
         try:
-            connection.send_bytes(reply)
+            os.write(descriptor, answer)
+            if answer != DONE:
+                connection.send_bytes(reply)
         except ConnectionError:
             return
 
@@ -112,13 +123,13 @@ def serve(connection: Connection, worker: Worker) -> None:
 def main() -> None:
     """`python -m envs.atari_worker SOCKET_FD MEMORY_FD`; the task comes as the first message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    cv2.setNumThreads(1)
     connection = Connection(int(sys.argv[1]))
     task: Task = pickle.loads(connection.recv_bytes())
     worker = Worker(task, shared_memory.attach(int(sys.argv[2]), layout(task.num_envs)))
     gc.freeze()
     gc.disable()  # a collection in mid-step would stall the whole batch; nothing here makes cycles
-    connection.send_bytes(b"p" + pickle.dumps([action.name for action in worker.games[0].actions]))
+    os.write(connection.fileno(), ANSWER)
+    connection.send_bytes(pickle.dumps([action.name for action in worker.games[0].actions]))
     serve(connection, worker)
 
 

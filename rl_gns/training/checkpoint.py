@@ -1,6 +1,6 @@
 """Checkpoints that a kill, a full disk or a torn write can't turn into a lost run.
 
-On disk: `checkpoints/OBSERVATIONS.ckpt` = b"rl-gns 1\\n" + SHA-256 of the rest (32 bytes) + torch.save of the state.
+On disk: `checkpoints/OBSERVATIONS.ckpt` = b"rl-gns 2\\n" + SHA-256 of the rest (32 bytes) + torch.save of the state.
 Writing: to `OBSERVATIONS.tmp`, fsync, rename, fsync the folder, then remove all but the newest two. A file that
 is too short or whose digest differs is not complete; reading takes the newest complete one. The state holds only
 tensors, numbers, strings, lists and dicts, and is read with torch's weights_only loader.
@@ -18,7 +18,7 @@ import torch
 
 from rl_gns.errors import RunStopped, UserError
 
-MAGIC = b"rl-gns 1\n"
+MAGIC = b"rl-gns 2\n"
 KEPT = 2
 
 
@@ -65,8 +65,10 @@ def read(path: Path) -> dict[str, Any]:
     """
     data = path.read_bytes()
     head = len(MAGIC) + 32
+    if data.startswith(b"rl-gns ") and not data.startswith(MAGIC):
+        raise ValueError(f"{path} is of another version of rl-gns")
     if len(data) < head or not data.startswith(MAGIC):
-        raise ValueError(f"{path} is not a checkpoint of this version, or was cut short")
+        raise ValueError(f"{path} is no checkpoint, or was cut short")
     payload = memoryview(data)[head:]
     if hashlib.sha256(payload).digest() != data[len(MAGIC) : head]:
         raise ValueError(f"{path} is damaged (its checksum differs)")

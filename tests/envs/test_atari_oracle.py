@@ -21,7 +21,7 @@ class RecordingGame(AtariGame):
 
     def picture(self) -> np.ndarray:
         out = np.zeros((84, 84), np.uint8)
-        self._picture(out)
+        self._screens.draw_whole(out, self._unpaired)
         return out
 
     def _hold(self, action):
@@ -132,7 +132,41 @@ def test_machado_has_no_noops_no_fire_and_a_full_game_as_episode() -> None:
 
 
 def test_sticky_actions_repeat_a_quarter_of_the_frames() -> None:
-    """With certainty-like stickiness the game ignores us: two action sequences give one picture."""
+    """Two actions in turn: a frame executes the old one where it was sticky, 1/4 of the time with σ = 0.0048."""
+
+    class Counting(AtariGame):
+        wanted = executed = repeated = frames = 0
+
+        def _hold(self, action):
+            emulator, game = self._ale, self
+
+            class Watched:
+                def act(self, executed):
+                    game.frames += 1
+                    game.repeated += executed != action
+                    return emulator.act(executed)
+
+                def __getattr__(self, name):
+                    return getattr(emulator, name)
+
+            self._ale = Watched()
+            try:
+                return super()._hold(action)
+            finally:
+                self._ale = emulator
+
+    game = Counting("pong", PROTOCOLS["machado"])
+    game.reset(seed=1, index=0)
+    changes = 8000
+    for i in range(changes):
+        game.step(2 + i % 2)
+    # After a change the first frame repeats with p, the second with p², …: p + p² + p³ + p⁴ of a decision's frames.
+    p = 0.25
+    expected = p + p**2 + p**3 + p**4
+    assert game.repeated / changes == pytest.approx(expected, abs=4 * 0.75 / changes**0.5)
+
+
+def test_certain_stickiness_ignores_the_player() -> None:
 
     def last_picture(sticky: float, action: int) -> bytes:
         game = AtariGame("pong", Protocol(0, sticky, False, False, True, False))

@@ -137,6 +137,19 @@ def test_a_truncated_checkpoint_goes_back_to_the_one_before(
     assert "no complete checkpoint" in line
 
 
+def test_checkpoints_of_another_version_are_refused_in_one_line(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "older"
+    shutil.copytree(finished, out)
+    for path in (out / "checkpoints").glob("*.ckpt"):
+        path.write_bytes(path.read_bytes().replace(b"rl-gns 2\n", b"rl-gns 1\n", 1))
+    code, line = failure(["train", "--resume", "--out", str(out)], capsys)
+    assert code == 2
+    assert "another version of rl-gns" in line
+    assert "--out" in line
+
+
 def test_a_nan_loss_stops_with_the_last_good_checkpoint_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_BLOCKS = 48
-BLOCKS_PER_HALFLIFE = 8
+HALFLIVES_IN_BLOCKS = 6
 
 Number = float | NDArray[np.float64]
 
@@ -45,22 +44,28 @@ class Blocks(NamedTuple):
 
 
 class History:
-    """Exponentially weighted readings in at most 48 blocks.
+    """Exponentially weighted readings in at most `6 · per_halflife` blocks.
 
     A reading that stands for d observations and is a observations old weighs
 
         (1 - 2^(-d/halflife)) · 2^(-a/halflife)
 
     so that the shares give the bias-corrected exponential moving average, exactly. Blocks lengthen as the
-    history does, from one reading to an eighth of the half-life; from then on the two oldest are merged, and
-    nothing is ever dropped.
+    history does, from one reading to 1/per_halflife of the half-life; from then on the two oldest are merged,
+    and nothing is ever dropped.
     """
 
-    def __init__(self, halflife: float) -> None:
+    def __init__(self, halflife: float, per_halflife: int = 8) -> None:
         self.halflife = halflife
+        self.per_halflife = per_halflife
         self.now = 0.0
         self.block_span = 0.0
         self.blocks: list[Block] = []
+
+    @property
+    def most_blocks(self) -> int:
+        """How many blocks are kept at the most."""
+        return HALFLIVES_IN_BLOCKS * self.per_halflife
 
     def append(self, x: Number, y: Number, duration: float) -> None:
         """Add a reading that stands for `duration` observations, in amortised constant time."""
@@ -70,7 +75,7 @@ class History:
         if self.blocks and self.blocks[-1].span + duration <= self.block_span:
             new = self._merged(self.blocks.pop(), new)
         self.blocks.append(new)
-        if len(self.blocks) > MOST_BLOCKS:
+        if len(self.blocks) > self.most_blocks:
             self._coarsen()
 
     def read(self) -> Blocks:
@@ -87,14 +92,14 @@ class History:
 
     def _coarsen(self) -> None:
         # Half as many blocks as fit, so that the next merging is as far away as this one was.
-        self.block_span = min(2 * self.now / MOST_BLOCKS, self.halflife / BLOCKS_PER_HALFLIFE)
+        self.block_span = min(2 * self.now / self.most_blocks, self.halflife / self.per_halflife)
         merged = [self.blocks[0]]
         for block in self.blocks[1:]:
             if merged[-1].span + block.span <= self.block_span:
                 merged[-1] = self._merged(merged[-1], block)
             else:
                 merged.append(block)
-        if len(merged) > MOST_BLOCKS:
+        if len(merged) > self.most_blocks:
             merged[:2] = [self._merged(merged[0], merged[1])]
         self.blocks = merged
 

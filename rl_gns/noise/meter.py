@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from rl_gns.noise.history import Block, History
-from rl_gns.noise.interval import ratio_interval
+from rl_gns.noise.interval import BLOCKS_PER_HALFLIFE, ratio_interval
 from rl_gns.noise.moments import Moments
 
 
@@ -41,7 +41,7 @@ class NoiseScaleMeter:
     The averages are bias-corrected exponential moving averages whose weights halve every `halflife`
     observations. The interval is that of `interval.ratio_interval`, on blocks of the same averages; its
     coverage as measured is in docs/coverage.md. Where the noise scale changes, it is one for the ratio of
-    the averages over the window. Eight updates are the fewest that give a reading; at most 48 blocks are
+    the averages over the window. Eight updates are the fewest that give a reading; at most 96 blocks are
     kept.
 
     Args:
@@ -67,7 +67,8 @@ class NoiseScaleMeter:
             "halflife": float(halflife),
             "confidence": float(confidence),
         }
-        self._history = History(float(halflife))
+        self._history = History(float(halflife), BLOCKS_PER_HALFLIFE)
+        self._reading: NoiseScale | None = None
 
     def update(self, moments: Moments, observations: float | None = None) -> None:
         """Take in one update's moments.
@@ -91,9 +92,15 @@ class NoiseScaleMeter:
         if not (duration > 0 and math.isfinite(duration)):
             raise ValueError(f"an update must stand for a positive number of observations, got {duration}")
         self._history.append(float(moments.signal), float(moments.noise), float(duration))
+        self._reading = None
 
     def read(self) -> NoiseScale:
-        """The noise scale now."""
+        """The noise scale now; some milliseconds the first time after an update."""
+        if self._reading is None:
+            self._reading = self._read()
+        return self._reading
+
+    def _read(self) -> NoiseScale:
         if not self._history.blocks:
             return NoiseScale(None, 0.0, math.inf, math.nan, math.nan, 0.0)
         t = self._settings["unit_observations"]
@@ -133,10 +140,11 @@ class NoiseScaleMeter:
                 raise ValueError(
                     f"the saved meter has {name} {state[name]}, this one {value}: make them agree"
                 )
-        history = History(self._settings["halflife"])
+        history = History(self._settings["halflife"], BLOCKS_PER_HALFLIFE)
         history.now, history.block_span = state["now"], state["block_span"]
         history.blocks = [Block(*b) for b in state["blocks"]]
         self._history = history
+        self._reading = None
 
 
 def _short(x: float) -> str:

@@ -364,6 +364,12 @@ BAD: dict[str, tuple[str, Callable[[nn.Module, Tensor], Any]]] = {
             lambda: losses(net, x), nn.ModuleList([net, nn.Linear(1, 1).double()])
         ),
     ),
+    "devices": (
+        r"'1\.weight' is torch.float32 on meta, '0\.weight' is torch.float32 on cpu: all parameters must agree",
+        lambda net, x: per_environment_backward(
+            lambda: losses(net, x), nn.ModuleList([net, nn.Linear(1, 1, device="meta")])
+        ),
+    ),
     "frozen": ("nothing to measure", lambda net, x: per_environment_backward(lambda: x, nn.ReLU())),
 }
 

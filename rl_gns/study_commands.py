@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,9 @@ class StudyRun(_OnStudy):
     """Run what is missing of a study; started again after a stop or a kill, it goes on where it was."""
 
     jobs: int | None = None
-    """Runs at once. Default: one per processor, or what the cluster has room for."""
+    """Runs at once at most. Default: one per processor, or what the cluster has room for."""
+    jobs_per_gpu: int = 4
+    """Runs that share a GPU, where the study's [train] says device = "cuda": each run gets the least loaded GPU."""
     cluster: str | None = None
     """Address of a Ray cluster (auto, or HOST:PORT); without it, processes of this machine."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -44,8 +47,10 @@ class StudyRun(_OnStudy):
             return
         from rl_gns.studies.driver import drive
 
-        drive(study, self.jobs, self.cluster, retry_failed=self.retry_failed, quiet=self.quiet)
-        print(f"table: rl-gns study fit {self.file}   page: rl-gns study report {self.file}")
+        options = {"retry_failed": self.retry_failed, "quiet": self.quiet}
+        drive(study, self.jobs, self.cluster, jobs_per_gpu=self.jobs_per_gpu, **options)
+        where = shlex.join([str(self.file), *(["--out", str(self.out)] if self.out is not None else [])])
+        print(f"table: rl-gns study fit {where}\npage:  rl-gns study report {where}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,29 +67,31 @@ class StudyStatus(_OnStudy):
 
 @dataclasses.dataclass(frozen=True)
 class StudyFit(_OnStudy):
-    """Fit fronts and laws to what has finished; print them and write CSV files into the results folder."""
+    """Fit fronts and laws to what has finished; print them and write tables into the results folder."""
 
     seed: int = 0
     """Of the bootstrap."""
 
     def run(self) -> None:
         """Fit, print, write."""
-        from rl_gns.studies.fits import fit
+        from rl_gns.studies.fitting import fit_study, report_folder
+        from rl_gns.studies.store import write_tables
         from rl_gns.studies.study import load_study
 
         study = load_study(self.file, self.out)
-        fits = fit(study.table(), self.seed)
+        fits = fit_study(study, self.seed)
         print(fits.text())
-        for path in fits.write(study.results):
-            print(f"wrote {path}")
+        folder = report_folder(study) / "tables"
+        write_tables(folder, fits.tables())
+        print(f"\ntables, as CSV and Parquet: {folder}: {', '.join(fits.tables())}")
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyReport(_OnStudy):
-    """Write the study's page: one HTML file with every figure and table in it."""
+    """Write the study's page: one HTML file with every figure and table in it; figures and tables beside it too."""
 
     page: Path | None = None
-    """Where to write it. Default: report.html in the results folder."""
+    """Where to write it. Default: report/report.html in the results folder."""
     seed: int = 0
     """Of the bootstrap."""
 

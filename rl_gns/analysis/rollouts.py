@@ -81,6 +81,12 @@ class RolloutLaw:
         """Critical number of environments at rollout length T."""
         return self._interval(lambda p: np.exp(p[..., 0]) * _effect(rollout, p[..., 1]) / rollout)
 
+    def relative(self, rollout: int, to: int) -> Interval:
+        """n_crit(T) / n_crit(`to`): the shape of the law, whatever its level."""
+        return self._interval(
+            lambda p: (_effect(rollout, p[..., 1]) / rollout) / (_effect(to, p[..., 1]) / to)
+        )
+
     def updates(self, num_envs: float, rollout: int) -> Interval:
         """Updates to the goal with n environments and rollouts of T.
 

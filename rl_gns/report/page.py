@@ -9,7 +9,8 @@ from typing import NamedTuple
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1.2em; color: #222; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; }
-figure { margin: 0; } img { width: 100%; height: auto; } figcaption, .head { color: #555; max-width: 75ch; }
+.seen { max-width: 85ch; margin: 0.5em 0; } figure { margin: 0; } img { width: 100%; height: auto; }
+figcaption, .head { color: #555; max-width: 85ch; } figcaption { font-size: 13px; } pre { font-size: 12.5px; }
 .scroll { overflow-x: auto; max-height: 32em; } table { border-collapse: collapse; font-size: 12.5px; }
 th, td { padding: 2px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { position: sticky; top: 0; background: #fff; } td:last-child, th:last-child { text-align: left; }
@@ -20,11 +21,14 @@ class Section(NamedTuple):
     """One figure of the page."""
 
     title: str
-    caption: str
+    said: list[str]
+    """Paragraphs: what is seen, then how it is drawn."""
     svg: bytes
 
 
-def page(title: str, head: list[str], sections: list[Section], tables: list[tuple[str, str]]) -> str:
+def page(
+    title: str, head: list[str], sections: list[Section], tables: list[tuple[str, str]], source: str
+) -> str:
     """The page as HTML.
 
     Args:
@@ -32,6 +36,7 @@ def page(title: str, head: list[str], sections: list[Section], tables: list[tupl
         head: lines of plain text under the title.
         sections: the figures.
         tables: (title, HTML of the table).
+        source: the study's file, shown at the end.
     """
     parts = [
         "<!doctype html>",
@@ -42,11 +47,14 @@ def page(title: str, head: list[str], sections: list[Section], tables: list[tupl
     ]
     for section in sections:
         picture = base64.b64encode(section.svg).decode()
+        *seen, drawn = (html.escape(line) for line in section.said)
         parts += [
-            f"<h2>{html.escape(section.title)}</h2><figure>",
-            f'<img alt="{html.escape(section.title)}" src="data:image/svg+xml;base64,{picture}">',
-            f"<figcaption>{html.escape(section.caption)}</figcaption></figure>",
+            f"<h2>{html.escape(section.title)}</h2>",
+            *(f'<p class="seen">{line}</p>' for line in seen),
+            f'<figure><img alt="{html.escape(section.title)}" src="data:image/svg+xml;base64,{picture}">',
+            f"<figcaption>{drawn}</figcaption></figure>",
         ]
     for name, table in tables:
         parts.append(f'<h2>{html.escape(name)}</h2><div class="scroll">{table}</div>')
+    parts.append(f"<h2>The study's file</h2><pre>{html.escape(source)}</pre>")
     return "\n".join([*parts, "</body></html>"]) + "\n"

@@ -16,21 +16,30 @@ from pathlib import Path
 from typing import Any
 
 from rl_gns.errors import UserError
+from rl_gns.studies.devices import JOBS_PER_GPU
 from rl_gns.studies.local import Ended
 from rl_gns.studies.plan import PlannedRun
+from rl_gns.studies.store import DISK_FULL
 from rl_gns.training.config import TrainConfig
 
-RUNS_PER_GPU = 4
 STOP_PATIENCE = 60.0
-UNSEEN = 3
+UNSEEN = 4
 """What a task returns on a node that does not see the results folder."""
 
 
 class RayPool:
     """An `Executor` on a Ray cluster; imports Ray when made."""
 
-    def __init__(self, results: Path, address: str, jobs: int | None, threads: int) -> None:
-        """address: "auto" or HOST:PORT of a running cluster; jobs: runs at once at most.
+    def __init__(
+        self,
+        results: Path,
+        address: str,
+        jobs: int | None,
+        threads: int,
+        on_gpu: bool = False,
+        per_gpu: int = JOBS_PER_GPU,
+    ) -> None:
+        """address: "auto" or HOST:PORT of a running cluster; jobs: runs at once at most; per_gpu: runs a GPU takes.
 
         Raises:
             UserError: Ray is not installed, or there is no cluster at the address.
@@ -40,6 +49,7 @@ class RayPool:
         except ImportError:
             raise UserError("--cluster needs Ray: pip install 'rl-gns[cluster]'") from None
         self._ray, self._results, self._jobs, self._threads = ray, results.resolve(), jobs, threads
+        self._gpu_share = 1 / per_gpu if on_gpu else 0.0
         if not ray.is_initialized():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -52,15 +62,19 @@ class RayPool:
 
     @property
     def slots(self) -> int:
-        """Runs the nodes alive now have processors for."""
-        room = int(self._ray.cluster_resources().get("CPU", 0)) // self._threads
+        """Runs the nodes alive now have processors and GPUs for."""
+        resources = self._ray.cluster_resources()
+        room = int(resources.get("CPU", 0)) // self._threads
+        if self._gpu_share:
+            room = min(room, int(resources.get("GPU", 0) / self._gpu_share))
         return max(1, room if self._jobs is None else min(room, self._jobs))
 
     def start(self, run: PlannedRun, threads: int) -> None:
         """Submit `run`."""
-        config = dataclasses.replace(run.config, threads=threads)
-        gpus = 1 / RUNS_PER_GPU if config.device.startswith("cuda") else 0
-        task = self._ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_work)
+        # Ray shows each task the GPU it was given and no other: there it is "cuda".
+        device = "cuda" if self._gpu_share else "cpu"
+        config = dataclasses.replace(run.config, threads=threads, device=device)
+        task = self._ray.remote(num_cpus=threads, num_gpus=self._gpu_share, max_retries=0)(_work)
         folder, log = self._results / "runs" / run.id, self._results / "logs" / f"{run.id}.log"
         self._tasks[task.remote(config, folder, log, self._results)] = run, self._dead_nodes()
 
@@ -84,7 +98,8 @@ class RayPool:
                 continue
             if code == UNSEEN:
                 raise UserError(reason)
-            found.append(Ended(run, "" if code == 0 else reason))
+            full = code == DISK_FULL
+            found.append(Ended(run, "" if code == 0 else reason, counts=not full, disk_full=full))
         return found
 
     def stop(self) -> None:

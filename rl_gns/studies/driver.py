@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.studies.devices import JOBS_PER_GPU, Devices, gpu_count
 from rl_gns.studies.local import Ended, Executor, LocalPool, processors
 from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
@@ -24,6 +26,8 @@ from rl_gns.studies.study import Study
 from rl_gns.studies.view import View
 
 POLL = 0.5
+LEAST_FREE = 256 << 10
+"""Bytes; what fails with less is blamed on the disk: SQLite calls a full one an input/output error now and then."""
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
 
@@ -32,6 +36,7 @@ def drive(
     jobs: int | None = None,
     cluster: str | None = None,
     *,
+    jobs_per_gpu: int = JOBS_PER_GPU,
     retry_failed: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -39,14 +44,15 @@ def drive(
 
     Args:
         study: what to run.
-        jobs: runs at once. Default: one per processor, or what the cluster has room for.
+        jobs: runs at once at most. Default: one per processor, or what the cluster has room for.
         cluster: address of a Ray cluster ("auto", "local", "ray://…"); None runs on this machine.
+        jobs_per_gpu: runs that share a GPU, where the study's device is one; they are spread over all GPUs.
         retry_failed: forget earlier failures first.
         quiet: no live view.
 
     Raises:
         UserError: another driver is at it, the results folder can't be written, a run on disk is not the planned
-            one, jobs < 1, no Ray installed.
+            one, jobs or jobs_per_gpu < 1, no such GPU, no Ray installed.
         RunStopped: the disk is full.
     """
     if jobs is not None and jobs < 1:
@@ -59,14 +65,16 @@ def drive(
                 for path in (study.results / "failures").glob("*.jsonl"):
                     path.unlink()
             outcomes = _prepare(study)
+            device = study.spec.device
             if cluster is None:
-                executor: Executor = LocalPool(study.results, jobs or processors())
+                devices = Devices(device, 0 if device == "cpu" else gpu_count(), jobs_per_gpu)
+                executor: Executor = LocalPool(study.results, jobs, devices)
                 threads = max(1, processors() // executor.slots)
             else:
                 from rl_gns.studies.cluster import RayPool
 
-                threads = 1
-                executor = RayPool(study.results, cluster, jobs, threads)
+                threads, on_gpu = 1, device.startswith("cuda")
+                executor = RayPool(study.results, cluster, jobs, threads, on_gpu, jobs_per_gpu)
             _drive(study, executor, threads, outcomes, quiet)
     except OSError as error:
         if error.errno in UNWRITABLE:
@@ -122,6 +130,8 @@ def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, O
                 view.show(runs, outcomes, active)
                 for ended in executor.ended(POLL):
                     del active[ended.run.id]
+                    if ended.disk_full or (ended.reason and _free(study.results) < LEAST_FREE):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     outcomes[ended.run.id] = _settle(study, ended)
         except KeyboardInterrupt:
             stopping = True
@@ -131,6 +141,10 @@ def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, O
                 view.note("stopping: every run writes a checkpoint" if stopping else "")
                 executor.stop()
         view.summary(study.plan(outcomes), outcomes)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def _final(outcomes: dict[str, Outcome], run: PlannedRun) -> bool:

@@ -10,26 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from rl_gns.analysis import (
-    Front,
-    Interval,
-    LearningRateLaw,
-    RolloutLaw,
-    exchange_rate,
-    fit_front,
-    fit_learning_rates,
-    fit_rollouts,
-    gamma,
-    local_noise_scale,
-    turning_point,
-)
+from rl_gns.analysis import Front, Interval, LearningRateLaw, RolloutLaw, fit_front, fit_learning_rates
 from rl_gns.errors import UserError
+from rl_gns.studies.axes import number, turning, two_axes
+from rl_gns.studies.predicted import Prediction, compare
+from rl_gns.studies.seeds import over_seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +29,8 @@ class Fits:
     """`Study.table()`."""
     points: pd.DataFrame
     """The best run of each goal, cell and seed: see `best_points`."""
+    cells: pd.DataFrame
+    """Per goal, rollout and environment count: updates, learning rate and noise scale over the seeds."""
     fronts: pd.DataFrame
     """Per rollout and goal: the front, its interval, AIC, and the noise scale beside it."""
     rates: pd.DataFrame
@@ -53,6 +44,10 @@ class Fits:
     front_of: dict[tuple[int, float], Front]
     rate_law_of: dict[tuple[int, float], LearningRateLaw]
     rollout_law_of: dict[float, RolloutLaw]
+    predicted: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    """Per goal and rollout: critical environments by the joint law beside those predicted from one cell's runs."""
+    prediction: Prediction | None = None
+    """The runs that `predicted` rests on."""
 
     def text(self) -> str:
         """What `rl-gns study fit` prints."""
@@ -61,25 +56,32 @@ class Fits:
         if len(self.rollouts):
             parts.append(_title("Two axes: critical number of environments", self.rollouts, None))
             parts.append(_title("Equal batch: updates, longer over shorter rollout", self.exchange, None))
+        if self.prediction is not None:
+            parts.append(
+                _title("Two axes, predicted: critical environments", self.predicted, PREDICTED_SHOWN)
+            )
+            parts.append("\n".join(self.prediction.sentences(self.predicted)))
         if len(self.turning):
             parts.append(_title("Adaptive batch: γ and what it would save", self.turning, None))
         return "\n\n".join(parts)
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write every table as CSV into `folder`. Returns the files.
-
-        Raises:
-            UserError: the folder can't be written.
-        """
-        written = []
-        for name in ("table", "points", "fronts", "rates", "rollouts", "exchange", "turning"):
-            path = folder / f"{name}.csv"
-            try:
-                getattr(self, name).to_csv(path, index=False)
-            except OSError as error:
-                raise UserError(f"{path} can't be written: {error.strerror or error}") from None
-            written.append(path)
-        return written
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Name -> every table that is not empty."""
+        names = (
+            "table",
+            "points",
+            "cells",
+            "fronts",
+            "rates",
+            "rollouts",
+            "exchange",
+            "predicted",
+            "turning",
+        )
+        found = {name: getattr(self, name) for name in names}
+        if self.prediction is not None:
+            found |= {"moments": self.prediction.moments, "parts": self.prediction.parts}
+        return {name: table for name, table in found.items() if len(table)}
 
 
 FRONT_SHOWN = [
@@ -98,16 +100,32 @@ FRONT_SHOWN = [
     "best_law",
     "note",
 ]
+PREDICTED_SHOWN = [
+    "goal",
+    "rollout",
+    "measured",
+    "measured_low",
+    "measured_high",
+    "predicted",
+    "predicted_low",
+    "predicted_high",
+    "ratio",
+    "verdict",
+    "design_effect",
+]
 RATE_SHOWN = ["rollout", "goal", "rate", "batch", "batch_low", "batch_high", "exponent", "note"]
 
 
-def fit(table: pd.DataFrame, seed: int = 0, bootstrap: int = 1000) -> Fits:
+def fit(
+    table: pd.DataFrame, seed: int = 0, bootstrap: int = 1000, prediction: Prediction | None = None
+) -> Fits:
     """Fit everything that the finished runs of `table` allow.
 
     Args:
         table: `Study.table()`.
         seed: of the bootstraps; same table and seed give the same bytes.
         bootstrap: replicas.
+        prediction: what `predicted.predict` reads of the study, to be put beside the two axes.
 
     Raises:
         UserError: no run has finished.
@@ -124,23 +142,26 @@ def fit(table: pd.DataFrame, seed: int = 0, bootstrap: int = 1000) -> Fits:
         cell = points[(points["rollout"] == key[0]) & (points["goal"] == key[1])]
         front = fit_front(cell["batch"], cell["updates"], cell["censored"].to_numpy(bool), seed, bootstrap)
         front_of[key] = front
-        fronts.append({"rollout": key[0], "goal": key[1], **_front_row(front, cell)})
+        fronts.append({"rollout": key[0], "goal": key[1], **_front_row(front, cell, seed)})
         law, row = _rate_row(cell, seed, bootstrap)
         if law is not None:
             rate_law_of[key] = law
         rates.append({"rollout": key[0], "goal": key[1], **row})
-    rollout_law_of, rollouts, exchange = _two_axes(points, seed, bootstrap)
+    rollout_law_of, rollouts, exchange = two_axes(points, seed, bootstrap)
     return Fits(
         table,
         points,
+        cell_table(points, seed),
         pd.DataFrame(fronts),
         pd.DataFrame(rates),
         pd.DataFrame(rollouts),
         pd.DataFrame(exchange),
-        pd.DataFrame(_turning(front_of)),
+        pd.DataFrame(turning(front_of)),
         front_of,
         rate_law_of,
         rollout_law_of,
+        pd.DataFrame() if prediction is None else compare(rollout_law_of, prediction),
+        prediction,
     )
 
 
@@ -166,15 +187,37 @@ def best_points(table: pd.DataFrame) -> pd.DataFrame:
     return points.astype(types).reset_index(drop=True)
 
 
-def _front_row(front: Front, cell: pd.DataFrame) -> dict[str, Any]:
+def cell_table(points: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Averages over the seeds of each goal, rollout and environment count, with 95 % intervals.
+
+    Returns:
+        Columns goal, rollout, num_envs, batch, seeds, reached (seeds that met the goal), and value, _low and _high of
+        updates, observations, learning_rate, noise_scale and mean_noise_scale over those that did (see `over_seeds`).
+    """
+    rows = []
+    for (goal, rollout, num_envs), cell in points.groupby(["goal", "rollout", "num_envs"]):
+        met = cell[~cell["censored"]]
+        row: dict[str, Any] = {"goal": goal, "rollout": rollout, "num_envs": num_envs}
+        row |= {"batch": int(cell["batch"].iloc[0]), "seeds": len(cell), "reached": len(met)}
+        for name in ("updates", "observations", "learning_rate", "noise_scale", "mean_noise_scale"):
+            row |= _interval_columns(name, over_seeds(met[name], seed=seed))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _interval_columns(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _front_row(front: Front, cell: pd.DataFrame, seed: int) -> dict[str, Any]:
     met = cell[~cell["censored"]]
     row: dict[str, Any] = {
-        name: _number(getattr(front, name))
+        name: number(getattr(front, name))
         for name in ("s_min", "e_min", "b_crit", "b_crit_low", "b_crit_high", "rms_log_residual")
     }
     row |= {"points": front.points, "censored": front.censored, "determined": front.determined}
-    row["noise_scale"] = _geometric_mean(met["noise_scale"])
-    row["mean_noise_scale"] = _geometric_mean(met["mean_noise_scale"])
+    for name in ("noise_scale", "mean_noise_scale"):
+        row |= _interval_columns(name, over_seeds(met[name], met["num_envs"], seed))
     row["known_share"] = float(met["known_share"].mean()) if len(met) else math.nan
     row["ratio"] = row["mean_noise_scale"] / row["b_crit"]
     row["rates_at_edge"] = int(met["at_edge"].sum())
@@ -200,110 +243,8 @@ def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRa
         law = fit_learning_rates(met["batch"], met["learning_rate"], seed, bootstrap)
     except ValueError as error:
         return None, {**dict.fromkeys(names, math.nan), "note": f"can't tell: {error}"}
-    row: dict[str, Any] = {name: _number(getattr(law, name)) for name in names}
+    row: dict[str, Any] = {name: number(getattr(law, name)) for name in names}
     return law, {**row, "note": f"can't tell B*: {law.note}" if law.batch is None else law.note}
-
-
-def _two_axes(
-    points: pd.DataFrame, seed: int, bootstrap: int
-) -> tuple[dict[float, RolloutLaw], list[dict[str, Any]], list[dict[str, Any]]]:
-    laws: dict[float, RolloutLaw] = {}
-    rollouts: list[dict[str, Any]] = []
-    exchange: list[dict[str, Any]] = []
-    if points["rollout"].nunique() < 2:
-        return laws, rollouts, exchange
-    for goal_key, group in points.groupby("goal"):
-        goal = float(str(goal_key))
-        met = group[~group["censored"]]
-        try:
-            law = fit_rollouts(
-                met["num_envs"], met["rollout"], met["updates"], seed=seed, bootstrap=min(bootstrap, 400)
-            )
-        except ValueError as error:
-            rollouts.append({"goal": goal, "note": f"can't tell: {error}"})
-            continue
-        laws[goal] = law
-        for length in law.s_min:
-            n_crit = law.n_crit(length)
-            rollouts.append(
-                {
-                    "goal": goal,
-                    "rollout": length,
-                    "s_min": law.s_min[length],
-                    "n_crit": n_crit.value,
-                    "n_crit_low": n_crit.low,
-                    "n_crit_high": n_crit.high,
-                    "correlation_time": _number(law.correlation_time),
-                    "correlation_time_low": _number(law.correlation_time_low),
-                    "correlation_time_high": _number(law.correlation_time_high),
-                    "note": law.note,
-                }
-            )
-        exchange += _exchange_rows(goal, law, met)
-    return laws, rollouts, exchange
-
-
-def _exchange_rows(goal: float, law: RolloutLaw, met: pd.DataFrame) -> list[dict[str, Any]]:
-    lengths = sorted(law.s_min)
-    shared = [set(met["batch"][met["rollout"] == length]) for length in (lengths[0], lengths[-1])]
-    batches = sorted(shared[0] & shared[1]) or [float(np.exp(np.log(met["batch"]).mean()))]
-    rows = []
-    for batch in batches:
-        ratio = exchange_rate(law, batch, lengths[-1], lengths[0])
-        rows.append(
-            {
-                "goal": goal,
-                "batch": batch,
-                "longer": lengths[-1],
-                "shorter": lengths[0],
-                "ratio": ratio.value,
-                "low": ratio.low,
-                "high": ratio.high,
-                "wins": verdict(ratio),
-            }
-        )
-    return rows
-
-
-def verdict(ratio: Interval) -> str:
-    """Which is worth more at an equal batch, from S(longer rollout) / S(shorter one)."""
-    if ratio.low > 1:
-        return "more environments"
-    return "longer rollouts" if ratio.high < 1 else "can't tell"
-
-
-def _turning(front_of: dict[tuple[int, float], Front]) -> list[dict[str, Any]]:
-    rows = []
-    for rollout in sorted({key[0] for key in front_of}):
-        fitted = [
-            (front.s_min, front.e_min)
-            for (length, _), front in sorted(front_of.items())
-            if length == rollout and front.b_crit is not None
-        ]
-        if len(fitted) < 2:
-            continue
-        s_min, e_min = zip(*fitted, strict=True)
-        share = gamma(*local_noise_scale(s_min, e_min, skip=True))
-        turn = turning_point(share)
-        rows.append(
-            {
-                "rollout": rollout,
-                "goals": len(fitted),
-                "gamma": share,
-                "turning_point": turn,
-                "saving": 1 - turn / 2,
-            }
-        )
-    return rows
-
-
-def _geometric_mean(values: pd.Series) -> float:
-    known = values.dropna()
-    return float(np.exp(np.log(known).mean())) if len(known) else math.nan
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _title(title: str, frame: pd.DataFrame, columns: list[str] | None) -> str:

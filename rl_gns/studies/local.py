@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from rl_gns.studies.devices import Devices
 from rl_gns.studies.plan import PlannedRun
+from rl_gns.studies.store import DISK_FULL
+from rl_gns.training.config import TrainConfig
 
 
 class Ended(NamedTuple):
@@ -19,6 +23,8 @@ class Ended(NamedTuple):
     """Why it failed; empty when it ended of itself without complaint."""
     counts: bool = True
     """Whether a failure is the run's own, and not its machine's."""
+    disk_full: bool = False
+    """Whether it could not write: neither would any other run."""
 
 
 class Executor(Protocol):
@@ -44,21 +50,25 @@ def processors() -> int:
 
 
 class LocalPool:
-    """Up to `jobs` worker processes, each with a share of the processors.
+    """Up to `jobs` worker processes, each with a share of the processors or of a GPU.
 
     Workers are forked from a server that has loaded torch once. They end, after a checkpoint, when this process
     does, however it ends.
     """
 
-    def __init__(self, results: Path, jobs: int) -> None:
-        self._results, self.slots = results, jobs
+    def __init__(self, results: Path, jobs: int | None, devices: Devices) -> None:
+        """jobs: runs at once at most. Default: one per processor, and no more than the GPUs take."""
+        limit = processors() if jobs is None else jobs
+        self._results, self._devices = results, devices
+        self.slots = limit if devices.slots is None else min(limit, devices.slots)
         self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["rl_gns.studies.worker"])
         self._processes: dict[str, tuple[PlannedRun, BaseProcess]] = {}
 
     def start(self, run: PlannedRun, threads: int) -> None:
         """Fork a worker for `run`."""
-        arguments = (run, threads, self._results / "runs" / run.id, self._results / "logs" / f"{run.id}.log")
+        config = dataclasses.replace(run.config, threads=threads, device=self._devices.take(run.id))
+        arguments = (config, self._results / "runs" / run.id, self._results / "logs" / f"{run.id}.log")
         process = self._context.Process(target=_work, args=arguments, name=run.id)
         process.start()
         self._processes[run.id] = run, process
@@ -74,7 +84,9 @@ class LocalPool:
                 continue
             process.join()
             del self._processes[name]
-            found.append(Ended(run, self._reason(run, process.exitcode)))
+            self._devices.give_back(name)
+            full = process.exitcode == DISK_FULL
+            found.append(Ended(run, self._reason(run, process.exitcode), counts=not full, disk_full=full))
         return found
 
     def stop(self) -> None:
@@ -95,11 +107,9 @@ class LocalPool:
         return last_line(self._results / "logs" / f"{run.id}.log") or f"ended with exit code {code}"
 
 
-def _work(run: PlannedRun, threads: int, folder: Path, log: Path) -> None:
-    import dataclasses
-
+def _work(config: TrainConfig, folder: Path, log: Path) -> None:
     from rl_gns.studies import worker
 
     parent = multiprocessing.parent_process()
     assert parent is not None
-    worker.run_in_process(dataclasses.replace(run.config, threads=threads), folder, log, parent.join)
+    worker.run_in_process(config, folder, log, parent.join)

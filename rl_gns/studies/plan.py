@@ -6,6 +6,7 @@ alone, in rounds, so the order in which runs finish does not matter and a killed
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from rl_gns.errors import UserError
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.spec import StudySpec
 from rl_gns.training.config import TrainConfig
+
+PARTS = "policy,value,total"
+"""Terms of the loss whose noise scale is measured apart with the correlation: they may be far apart."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class PlannedRun:
     learning_rate: float
     seed: int
     config: TrainConfig
+    in_grid: bool = True
+    """False: it repeats a run of the grid to measure the correlation within its rollouts."""
 
     @property
     def batch(self) -> int:
@@ -61,7 +67,58 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
             runs.append(
                 PlannedRun(run_id(num_envs, rollout, rate, seed), num_envs, rollout, rate, seed, config)
             )
+    return runs + correlation_runs(spec, outcomes)
+
+
+def correlation_cell(spec: StudySpec) -> tuple[int, int]:
+    """(environments, rollout) of the cell whose correlation within rollouts is measured.
+
+    The longest rollout, from which all shorter ones can be read without extrapolating, and the median count of
+    environments of those above 1 (the lower of two). The rule looks at no result.
+    """
+    counts = [count for count in spec.num_envs if count > 1]
+    return counts[(len(counts) - 1) // 2], spec.rollout[-1]
+
+
+def correlation_runs(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
+    """The measured cell's best learning rate once more, for every seed; empty until that cell is finished.
+
+    Measuring changes nothing of the training, so these runs are those of the grid over again.
+    """
+    if spec.correlation is None:
+        return []
+    num_envs, rollout = correlation_cell(spec)
+    cell = {}
+    for rate in cell_rates(spec, num_envs, rollout, outcomes):
+        found = [outcomes.get(run_id(num_envs, rollout, rate, seed)) for seed in spec.seeds]
+        cell[rate] = [outcome for outcome in found if outcome is not None and outcome.final]
+        if len(cell[rate]) < len(spec.seeds):
+            return []
+    best = best_rate(cell, spec.goals)
+    runs = []
+    for seed in spec.seeds:
+        config = spec.config(num_envs, rollout, best, seed)
+        config = dataclasses.replace(
+            config,
+            correlation_every=spec.correlation.every,
+            correlation_envs=min(spec.correlation.envs, num_envs),
+            noise_parts=config.noise_parts or PARTS,
+            noise_parts_every=spec.correlation.every,
+        )
+        name = run_id(num_envs, rollout, best, seed) + "-corr"
+        runs.append(PlannedRun(name, num_envs, rollout, best, seed, config, in_grid=False))
     return runs
+
+
+def best_rate(cell: Mapping[float, list[Outcome]], goals: tuple[float, ...]) -> float:
+    """The rate at which most seeds reached the hardest goal that any reached, fastest of equals; else the best peak."""
+    rates = sorted(cell)
+    for goal in reversed(goals):
+        quality = [_speed(cell[rate], goal) for rate in rates]
+        if max(quality)[0] > 0:
+            return rates[quality.index(max(quality))]
+    peaks = [sum(outcome.peak for outcome in cell[rate]) for rate in rates]
+    return rates[peaks.index(max(peaks))]
 
 
 def cell_rates(spec: StudySpec, num_envs: int, rollout: int, outcomes: Mapping[str, Outcome]) -> list[float]:
@@ -114,8 +171,7 @@ def edges(cell: Mapping[float, list[Outcome]], goals: tuple[float, ...]) -> tupl
             best = quality.index(max(quality))
             down, up = down or best == 0, up or best == len(rates) - 1
     if not any(_speed(cell[rate], goal)[0] for rate in rates for goal in goals):
-        peaks = [sum(outcome.peak for outcome in cell[rate]) for rate in rates]
-        best = peaks.index(max(peaks))
+        best = rates.index(best_rate(cell, goals))
         return best == 0, best == len(rates) - 1
     return down, up
 

@@ -35,6 +35,10 @@ MAY_DIFFER = (
     "checkpoint_every",
     "log_every",
     "tensorboard",
+    "correlation_every",
+    "correlation_envs",
+    "noise_parts",
+    "noise_parts_every",
 )
 """Settings that a study's file may change after a run was made."""
 

@@ -22,6 +22,10 @@ factor = 2                      # between neighbouring rates
 points = 3                      # rates to begin with
 most = 7                        # rates at most
 
+[correlation]                   # optional: repeat one cell measuring how alike the observations of a rollout are, to
+every = 1                       # predict the two-axis map from it; in every so many updates
+envs = 16                       # on so many environments
+
 [train]                         # optional: any other setting of `rl-gns train`
 gamma = 0.99
 """
@@ -34,26 +38,14 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rl_gns.errors import UserError
+from rl_gns.studies import train_table
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 
 FILE_NAME = "study.toml"
-OWN = (
-    "env",
-    "algo",
-    "num_envs",
-    "rollout",
-    "observations",
-    "learning_rate",
-    "seed",
-    "stop_score",
-    "stop_halflife",
-    "threads",
-)
-"""Settings of a run that the study itself decides."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +61,20 @@ class Auto:
 
 
 @dataclasses.dataclass(frozen=True)
+class CorrelationSpec:
+    """How the correlation within rollouts is measured, see `plan.correlation_cell`."""
+
+    every: int = 1
+    envs: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
 class StudySpec:
     """A checked study file."""
 
     env: str
-    algo: Literal["a2c", "ppo"]
+    algo: Any
+    """One of `train_table.ALGORITHMS`."""
     goals: tuple[float, ...]
     observations: float
     updates: float | None
@@ -85,19 +86,27 @@ class StudySpec:
     """None: `auto` decides."""
     seeds: tuple[int, ...]
     auto: Auto
+    correlation: CorrelationSpec | None
+    """None: not measured beside the grid."""
     train: dict[str, Any]
 
+    @property
+    def device(self) -> str:
+        """Where the runs train: cpu unless [train] says otherwise."""
+        return str(self.train.get("device", "cpu"))
+
     def config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
-        """Settings of one run. What the file leaves open: 100 metric rows, 10 checkpoints,
-        noise smoothed like the score but over 16 updates at least."""
+        """Settings of one run. What the file leaves open: noise smoothed like the score but over 16 updates at least,
+        four metric rows a half-life of it or 100 in all if that is more, 10 checkpoints."""
         batch = num_envs * rollout
         budget = self.observations if self.updates is None else min(self.observations, self.updates * batch)
+        halflife = self.train.get("noise_halflife", max(self.halflife, 16.0 * batch))
         settings: dict[str, Any] = {
-            "noise_halflife": max(self.halflife, 16.0 * batch),
-            "log_every": max(budget / 100, batch),
+            "noise_halflife": halflife,
+            "log_every": max(min(budget / 100, halflife / 4), batch),
             "checkpoint_every": max(budget / 10, batch),
             "tensorboard": False,
-            "device": "cpu",
+            "device": self.device,
             **self.train,
         }
         return configs.resolve(
@@ -146,21 +155,17 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         "start_score",
         "grid",
         "auto",
+        "correlation",
         "train",
     )
     _known(raw, top, "")
-    grid, train = _table(raw, "grid"), _table(raw, "train")
+    grid = _table(raw, "grid")
     _known(grid, ("num_envs", "rollout", "learning_rate", "seeds"), "grid.")
-    settings = [field.name for field in dataclasses.fields(TrainConfig)]
-    for key in train:
-        if key in OWN:
-            raise UserError(f"train.{key} is the study's own: leave it out of [train]")
-    _known(train, [name for name in settings if name not in OWN], "train.")
     if "env" not in raw or not isinstance(raw["env"], str):
         raise UserError('env must name what to train on, e.g. env = "gym:CartPole-v1"')
     algo = raw.get("algo", "a2c")
-    if algo not in configs.DEFAULTS:
-        raise UserError(f"algo must be one of {', '.join(configs.DEFAULTS)}, got {algo!r}")
+    if algo not in train_table.ALGORITHMS:
+        raise UserError(f"algo must be one of {', '.join(train_table.ALGORITHMS)}, got {algo!r}")
     goals = _numbers(raw, "goals", "")
     if list(goals) != sorted(goals):
         raise UserError(f"goals must ascend, got {list(goals)}")
@@ -183,13 +188,14 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         else _positive(_numbers(grid, "learning_rate", "grid."), "grid.learning_rate"),
         seeds=_counts(grid, "seeds", least=0),
         auto=_auto(_table(raw, "auto")),
-        train=dict(train),
+        correlation=_correlation(raw, max(_counts(grid, "num_envs"))),
+        train=train_table.check(_table(raw, "train"), _known),
     )
     for num_envs in spec.num_envs:
         for rollout in spec.rollout:
             try:
                 spec.config(num_envs, rollout, 1e-3, spec.seeds[0])
-            except (UserError, TypeError) as error:
+            except UserError as error:
                 raise UserError(f"the run with {num_envs} environments x {rollout}: {error}") from None
     return spec
 
@@ -212,6 +218,23 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
     if not 1 <= auto.points <= auto.most:
         raise UserError(f"auto.points must be between 1 and auto.most={auto.most}, got {auto.points}")
     return auto
+
+
+def _correlation(raw: Mapping[str, Any], most_envs: int) -> CorrelationSpec | None:
+    if "correlation" not in raw:
+        return None
+    table = _table(raw, "correlation")
+    default = dataclasses.asdict(CorrelationSpec())
+    _known(table, list(default), "correlation.")
+    values = {name: _number(table, name, default[name], "correlation.") for name in default}
+    for name, least in (("every", 1), ("envs", 2)):
+        if values[name] != int(values[name]) or values[name] < least:
+            raise UserError(
+                f"correlation.{name} must be a whole number of at least {least}, got {values[name]:g}"
+            )
+    if most_envs < 2:
+        raise UserError("[correlation] needs at least two environments: one rollout has no peer")
+    return CorrelationSpec(int(values["every"]), int(values["envs"]))
 
 
 def _known(raw: Mapping[str, Any], names: list[str] | tuple[str, ...], where: str) -> None:

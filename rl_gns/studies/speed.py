@@ -9,7 +9,7 @@ import time
 import pandas as pd
 
 from rl_gns.studies.local import processors
-from rl_gns.studies.plan import PlannedRun
+from rl_gns.studies.plan import PlannedRun, correlation_cell
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import clock
 from rl_gns.training.config import TrainConfig
@@ -71,9 +71,15 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
     lines = [table.to_string(index=False)] if runs else []
     lines.append(
         f"{len(runs)} runs, at most {sum(left.values()):,.0f} observations, "
-        f"at most {max(cost / jobs, longest) / 3600:.2f} hours with {jobs} jobs (runs stop early at score "
-        f"{study.spec.goals[-1]:g})"
+        f"at most {max(cost / jobs, longest) / 3600:.2f} hours with {jobs} job{'s' * (jobs > 1)} (runs stop early at "
+        f"score {study.spec.goals[-1]:g})"
     )
+    if study.spec.correlation is not None and all(run.in_grid for run in study.plan(outcomes)):
+        num_envs, rollout = correlation_cell(study.spec)
+        lines.append(
+            f"then {len(study.spec.seeds)} runs of {num_envs} environments x {rollout} over again, to measure the "
+            "correlation within their rollouts"
+        )
     if study.spec.learning_rates is None:
         auto = study.spec.auto
         lines.append(

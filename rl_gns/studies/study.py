@@ -86,8 +86,8 @@ class Study:
             found |= {run.id: self.outcome(run) for run in missing}
         return found
 
-    def table(self) -> pd.DataFrame:
-        """One row per run and goal.
+    def table(self, outcomes: Mapping[str, Outcome] | None = None) -> pd.DataFrame:
+        """One row per run of the grid and goal; without `outcomes` they are read from disk.
 
         Returns:
             Columns id, num_envs, rollout, batch, learning_rate, seed, goal; observations and updates at which the
@@ -96,9 +96,11 @@ class Study:
             there, with known_share, the share of steps where it was known; status (pending, partial, done,
             failed, damaged), reason, and peak, the best smoothed score.
         """
-        outcomes = self.outcomes()
+        outcomes = self.outcomes() if outcomes is None else outcomes
         rows: list[dict[str, Any]] = []
         for run in self.plan(outcomes):
+            if not run.in_grid:
+                continue
             outcome = outcomes[run.id]
             for goal in self.spec.goals:
                 rows.append(_row(run, outcome, goal))

@@ -6,6 +6,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -130,9 +131,8 @@ def best(runs: list[PlannedRun], outcomes: Mapping[str, Outcome], goals: tuple[f
 def progress(folder: Path, total: float) -> float:
     """How far a running run is, 0 to 1."""
     try:
-        with sqlite3.connect(f"file:{folder / 'metrics.db'}?mode=ro", uri=True, timeout=0.2) as db:
+        with closing(sqlite3.connect(f"file:{folder / 'metrics.db'}?mode=ro", uri=True, timeout=0.2)) as db:
             row = db.execute("SELECT MAX(observations) FROM metrics").fetchone()
-        db.close()
     except sqlite3.Error:
         return 0.0
     return min(1.0, (row[0] or 0.0) / total)

@@ -1,11 +1,12 @@
 """One run in a process of its own: train or go on, write why it failed, end when the driver does.
 
-Exit codes: 0 finished or asked to stop, 1 the run could not go on, 2 its settings can't be used. The reason is the
-last line of the log. Preloaded by the pool's fork server, so that a run does not wait for torch.
+Exit codes: 0 finished or asked to stop, 1 the run could not go on, 2 its settings can't be used, 3 the disk is full.
+The reason is the last line of the log. Preloaded by the pool's fork server, so that a run does not wait for torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import os
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.studies.store import DISK_FULL, is_full
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.run import train
@@ -37,8 +39,9 @@ def run_in_process(
     os.dup2(descriptor, 2)
     threading.Thread(target=_stop_with, args=(wait_for_driver,), daemon=True).start()
     code = attempt(config, folder)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # the log may be on the full disk too
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
@@ -53,16 +56,20 @@ def attempt(config: TrainConfig, folder: Path) -> int:
             shutil.rmtree(folder)  # killed before it wrote its settings: nothing was learnt yet
         train(config, folder, resume=resume)
     except UserError as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         return 2
-    except RunStopped as error:
-        print(error, file=sys.stderr)
-        return 1
     except BaseException as error:
-        traceback.print_exc()
-        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        if not isinstance(error, RunStopped):
+            _say("".join(traceback.format_exception(error)))
+        name = "" if isinstance(error, RunStopped) else f"{type(error).__name__}: "
+        _say(name + " ".join(str(error).split()))
+        return DISK_FULL if is_full(error) else 1
     return 0
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def as_begun(planned: TrainConfig, stored: TrainConfig) -> TrainConfig:

@@ -2,15 +2,17 @@
 
 `update` is in every table that of the metric row something was written with, so that one cut drops all that is newer
 than a checkpoint. Tables: `metrics` (everything that the seed determines, so that two equal runs have equal tables),
-`episodes` (every finished game), `noise_parts` (noise scale of parts of the loss, where asked for), `timing` (what
-the clock says).
+`episodes` (every finished game), `noise_parts` (noise scale of parts of the loss, where asked for), `ladder` (games
+against scripts, where asked for), `timing` (what the clock says).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -43,8 +45,10 @@ CREATE TABLE IF NOT EXISTS timing ("update" INTEGER PRIMARY KEY, {", ".join(f"{c
 CREATE TABLE IF NOT EXISTS episodes ("update" INTEGER, observations INTEGER, stream INTEGER, score REAL, length REAL);
 CREATE TABLE IF NOT EXISTS noise_parts ("update" INTEGER, observations INTEGER, part TEXT, noise_scale REAL,
     noise_scale_low REAL, noise_scale_high REAL, signal REAL, noise REAL);
+CREATE TABLE IF NOT EXISTS ladder ("update" INTEGER, observations INTEGER, opponent TEXT, games REAL, wins REAL,
+    score REAL, rating REAL, rating_deviation REAL, opponent_rating REAL);
 """
-TABLES = ("metrics", "timing", "episodes", "noise_parts")
+TABLES = ("metrics", "timing", "episodes", "noise_parts", "ladder")
 
 
 def _number(value: float | None) -> float | None:
@@ -60,7 +64,8 @@ class MetricsWriter:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._guard("PRAGMA journal_mode=WAL")
         self._guard("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            self._guard(statement)
 
     def _guard(self, statement: str, values: tuple[float | int | str | None, ...] = ()) -> None:
         try:
@@ -107,6 +112,18 @@ class MetricsWriter:
     def _insert(self, table: str, values: tuple[float | int | str | None, ...]) -> None:
         self._guard(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
 
+    def write_ladder(self, update: int, observations: int, rows: Iterable[tuple[str | float, ...]]) -> None:
+        """Append rows (opponent, games, wins, score, rating, its deviation, opponent's rating), in one transaction."""
+        self._guard("BEGIN IMMEDIATE")
+        try:
+            for row in rows:
+                self._insert("ladder", (update, observations, *row))
+            self._guard("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
     def drop_after(self, update: int) -> None:
         """Forget all rows newer than a checkpoint, in one transaction."""
         self._guard("BEGIN IMMEDIATE")
@@ -120,10 +137,13 @@ class MetricsWriter:
 
 
 def read_table(path: Path, table: str) -> pd.DataFrame:
-    """One table of a run's database, also while the run is writing."""
+    """One table of a run's database, also while the run is writing, or from a folder that can't be written."""
     if table not in TABLES:
         raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+    # A write-ahead log's index must be writable; without a log, the file alone is the whole truth.
+    whole = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    with closing(sqlite3.connect(f"file:{path}?mode=ro" + "&immutable=1" * whole, uri=True)) as db:
         frame = pd.read_sql_query(f"SELECT * FROM {table} ORDER BY rowid", db)
-    db.close()
-    return frame.astype({c: float for c in frame.columns if c not in ("update", "stream", "part")})
+    return frame.astype(
+        {c: float for c in frame.columns if c not in ("update", "stream", "part", "opponent")}
+    )

@@ -61,6 +61,10 @@ class Run:
         """Noise scale of the loss's parts where they were asked for: update, observations, part, noise columns."""
         return read_table(self.path / "metrics.db", "noise_parts")
 
+    def ladder(self) -> pd.DataFrame:
+        """Games against scripts where `ladder_every` asked: observations, opponent, games, wins, score, rating …."""
+        return read_table(self.path / "metrics.db", "ladder")
+
     def correlation(self) -> pd.DataFrame:
         """Predictions for other rollout lengths from the correlation measured so far (see `--correlation-every`)."""
         return predictions(self.checkpoint().get("correlation", {}))
@@ -124,7 +128,10 @@ def train(
 def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
     trainer = Trainer(config)
     try:
-        configs.save(config, path / "config.toml", _facts())
+        try:
+            configs.save(config, path / "config.toml", _facts())
+        except OSError as error:
+            raise RunStopped(f"{path / 'config.toml'} could not be written: {error.strerror}") from error
         writer = MetricsWriter(path / "metrics.db")
         if resume and not any((path / "checkpoints").glob("*.ckpt")):
             console.print(
@@ -163,6 +170,7 @@ def _loop(
     config, folder = trainer.config, path / "checkpoints"
     next_log = _next(trainer.observations, config.log_every)
     next_checkpoint = _next(trainer.observations, config.checkpoint_every)
+    climber = _climber(trainer) if config.ladder_every > 0 else None
     started, clock, before = time.monotonic(), time.monotonic(), trainer.observations
     saved = -1
     with _stop_on_signals() as stop, Progress(console, quiet) as progress:
@@ -187,6 +195,8 @@ def _loop(
                     next_log = _next(trainer.observations, config.log_every)
                     clock, before = time.monotonic(), trainer.observations
                     trainer.seconds = dict.fromkeys(PHASES, 0.0)
+                if climber is not None and climber.due:
+                    writer.write_ladder(trainer.updates, trainer.observations, climber.rows())
                 if trainer.observations >= next_checkpoint:
                     checkpoint.save(folder, trainer.observations, trainer.state_dict())
                     saved = trainer.observations
@@ -207,6 +217,12 @@ def _loop(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _climber(trainer: Trainer) -> Any:
+    from rl_gns.training.ladder import Climber  # most runs need neither the scripts nor the ratings
+
+    return Climber(trainer)
 
 
 def _next(observations: int, every: float) -> float:

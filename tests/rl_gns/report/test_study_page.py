@@ -8,10 +8,12 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rl_gns.errors import UserError
-from rl_gns.report.study import paper_of, report
+from rl_gns.report.contents import paper_of
+from rl_gns.report.study import report
 from rl_gns.studies.study import Study, load_study
 from rl_gns.training import config as configs
 from rl_gns.training.metrics import MetricsWriter
@@ -30,9 +32,9 @@ seeds = [1, 2]
 """
 
 
-def played(folder: Path, env: str = "gym:CartPole-v1", rollout: str = "[5, 20]") -> Study:
+def played(folder: Path, env: str = "gym:CartPole-v1", rollout: str = "[5, 20]", text: str = TEXT) -> Study:
     """A study whose runs reach score g after about g S (1 + 300/B)/300 updates, S = 300."""
-    (folder / "study.toml").write_text(TEXT.format(env=env, rollout=rollout))
+    (folder / "study.toml").write_text(text.format(env=env, rollout=rollout))
     study = load_study(folder)
     rng = np.random.default_rng(0)
     for run in study.plan({}):
@@ -40,11 +42,14 @@ def played(folder: Path, env: str = "gym:CartPole-v1", rollout: str = "[5, 20]")
         path.mkdir(parents=True)
         configs.save(run.config, path / "config.toml", {})
         ramp = 300 * (run.batch + 300) * np.exp(0.05 * rng.normal()) * (run.learning_rate / 1e-3)
-        end = min(250 * ramp / 300 + 5_000, 1_000_000)
+        # Where the study would stop it: beyond score 200, or at the end of the budget.
+        end = min(250 * ramp / 300 + 5_000, 1_000_000) if study.spec.goals[-1] <= 200 else 1_000_000
         writer = MetricsWriter(path / "metrics.db")
         for k in range(1, 11):
             x = end * k / 10
-            games = [(int(at), 0, 300 * at / ramp, 10.0) for at in np.linspace(x - end / 10 + 1, x, 40)]
+            games = [
+                (int(at), 0, min(300 * at / ramp, 300), 10.0) for at in np.linspace(x - end / 10 + 1, x, 40)
+            ]
             row = {"observations": x, "score": 300 * x / ramp, "noise_scale": 100.0 * k}
             writer.write(max(round(x / run.batch), k), row, {}, games)
         writer.close()
@@ -72,8 +77,52 @@ def test_page_is_self_contained(study: Study, path: Path) -> None:
     for run in study.plan():
         assert f"<td>{run.id}</td>" in text
     assert text.count("rl-gns train gym:CartPole-v1") == len(study.plan())
-    for name in ("figures/two-axes.svg", "figures/two-axes.png", "fronts.csv", "table.csv"):
+    for name in ("figures/two-axes.svg", "figures/two-axes.png", "tables/fronts.csv", "tables/table.parquet"):
         assert (path.parent / name).stat().st_size > 100
+    metrics = pd.read_parquet(path.parent / "tables" / "metrics.parquet")
+    assert set(metrics["id"]) == {run.id for run in study.plan()}
+    runs = pd.read_csv(path.parent / "tables" / "runs.csv")
+    assert set(runs["run"]) == set(metrics["id"])
+    assert runs["command"].str.startswith("rl-gns train gym:CartPole-v1").all()
+    assert sum(file.stat().st_size for file in path.parent.rglob("*")) < 5e6
+
+
+def test_every_figure_comes_with_a_sentence_of_what_is_seen(path: Path) -> None:
+    text = path.read_text()
+    for heading in re.findall(r"<h2>(.*?)</h2>\n<p class=\"seen\">(.*?)</p>", text):
+        assert re.search(r"\d", heading[1]), heading
+    assert text.count('<p class="seen">') >= FIGURES
+    assert "B_crit is " in text
+    assert "more environments at" in text or "longer rollouts at" in text or "can&#x27;t tell at" in text
+
+
+def test_the_same_study_gives_the_same_bytes(study: Study, path: Path, tmp_path: Path) -> None:
+    again = report(study, tmp_path / "report.html", bootstrap=100)
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "says"),
+    [
+        ("goals = [100, 200]", "goals = [9000]", "no run met the goal: give a larger budget"),
+        ("[2, 8, 32, 128, 512]", "[8]", "runs that met the goal have 1 batch size"),
+        ("seeds = [1, 2]", "seeds = [1]", "B_crit is "),
+        ("[2, 8, 32, 128, 512]", "[1, 4]", "runs that met the goal have 2 batch size"),
+    ],
+)
+def test_pages_of_studies_that_say_little(tmp_path: Path, was: str, now: str, says: str) -> None:
+    assert was in TEXT
+    study = played(tmp_path, text=TEXT.replace(was, now), rollout="[5]")
+    page = report(study, bootstrap=20).read_text()
+    assert says in page
+    assert page.count("<img ") >= 3
+
+
+def test_half_finished_study_says_so(tmp_path: Path) -> None:
+    study = played(tmp_path)
+    for run in study.plan()[:4]:
+        shutil.rmtree(study.folder(run))
+    assert "16 of 20 runs done" in report(study, bootstrap=20).read_text()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")

@@ -10,7 +10,9 @@ import pytest
 
 from rl_gns.analysis import Interval, design_effect
 from rl_gns.errors import UserError
-from rl_gns.studies.fits import best_points, fit, verdict
+from rl_gns.studies.axes import verdict
+from rl_gns.studies.fits import best_points, fit
+from rl_gns.studies.store import write_tables
 from rl_gns.studies.study import COLUMNS
 
 SIZES = (1, 4, 16, 64, 256, 1024)
@@ -140,9 +142,41 @@ def test_verdict_needs_the_whole_interval() -> None:
     assert verdict(Interval(1.5, np.nan, np.nan)) == "can't tell"
 
 
-def test_written_tables(tmp_path: Path) -> None:
-    fits = fit(table_of())
-    for path in fits.write(tmp_path):
-        assert path.is_file()
-    back = pd.read_csv(tmp_path / "fronts.csv")
-    assert back["b_crit"].to_numpy() == pytest.approx(fits.fronts["b_crit"].to_numpy())
+def test_cells_average_over_seeds() -> None:
+    fits = fit(table_of(noise=0.1), bootstrap=0)
+    cells = fits.cells.set_index(["goal", "rollout", "num_envs"])
+    points = fits.points
+    one = points[(points["goal"] == 10.0) & (points["num_envs"] == 16)]
+    row = cells.loc[(10.0, 5, 16)]
+    assert (row["seeds"], row["reached"], row["batch"]) == (3, 3, 80)
+    assert row["updates"] == pytest.approx(np.exp(np.log(one["updates"]).mean()))
+    assert (
+        one["updates"].min()
+        <= row["updates_low"]
+        < row["updates"]
+        < row["updates_high"]
+        <= one["updates"].max()
+    )
+    assert (row["noise_scale_low"], row["noise_scale_high"]) == pytest.approx((100, 100))
+
+
+def test_one_seed_has_no_interval() -> None:
+    table = table_of()
+    fits = fit(table[table["seed"] == 1], bootstrap=0)
+    assert fits.cells["updates"].notna().all()
+    assert fits.cells["updates_low"].isna().all()
+    assert fits.fronts["noise_scale_low"].isna().all()
+
+
+def test_every_table_is_written_twice_alike(tmp_path: Path) -> None:
+    fits = fit(table_of(rollouts=(5, 20), goals=(20.0,)), bootstrap=20)
+    written = write_tables(tmp_path / "tables", fits.tables())
+    assert {path.suffix for path in written} == {".csv", ".parquet"}
+    assert {path.stem for path in written} >= {"table", "points", "cells", "fronts", "rates", "rollouts"}
+    for name, table in fits.tables().items():
+        back = pd.read_parquet(tmp_path / "tables" / f"{name}.parquet")
+        pd.testing.assert_frame_equal(back, table, check_exact=True)
+        text = pd.read_csv(tmp_path / "tables" / f"{name}.csv")
+        assert list(text.columns) == list(table.columns)
+        for column in table.select_dtypes("number"):
+            np.testing.assert_allclose(text[column], table[column].astype(float), rtol=1e-7)

@@ -1,0 +1,132 @@
+"""The critical number of environments expected from moments measured in a few runs, beside a measured law.
+
+A rollout of T observations has, as a unit, a signal |G|² and a noise tr(Σ); their ratio is the critical number of
+environments at that rollout length, if the simple noise scale is the critical batch. It reads numbers only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rl_gns.analysis._profile import Floats, widened_tail
+from rl_gns.analysis.aggregate import Interval
+from rl_gns.analysis.rollouts import RolloutLaw
+
+
+@dataclass(frozen=True)
+class PredictedAxis:
+    """n_crit(T) = Σ noise / Σ signal over seeds, at each rollout length, with resamples of the seeds."""
+
+    rollouts: tuple[int, ...]
+    values: tuple[float, ...]
+    """One per rollout length; ∞ where the summed signal is not above 0."""
+    tail: float
+    replicas: Floats = field(repr=False, compare=False)
+    """[bootstrap, lengths]."""
+
+    def n_crit(self, rollout: int) -> Interval:
+        """Critical number of environments at rollout length T."""
+        at = self.rollouts.index(rollout)
+        return self._interval(self.values[at], self.replicas[:, at])
+
+    def relative(self, rollout: int, to: int) -> Interval:
+        """n_crit(T) / n_crit(`to`): what one run's design effect says of the shape, whatever the level."""
+        a, b = self.rollouts.index(rollout), self.rollouts.index(to)
+        with np.errstate(invalid="ignore"):  # ∞/∞: no signal, nothing known
+            replicas = np.nan_to_num(self.replicas[:, a] / self.replicas[:, b], nan=math.inf)
+        return self._interval(_ratio(self.values[a], self.values[b]), replicas)
+
+    def _interval(self, value: float, replicas: Floats) -> Interval:
+        if not len(replicas):
+            return Interval(value, math.nan, math.nan)
+        low, high = np.quantile(replicas, [self.tail, 1 - self.tail], method="closest_observation")
+        return Interval(value, float(low), float(high))
+
+
+def predict_axis(
+    rollouts: ArrayLike,
+    signal: ArrayLike,
+    noise: ArrayLike,
+    seed: int = 0,
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> PredictedAxis:
+    """Pool the moments of a few runs that differ in their seed.
+
+    Signals and noises are summed over seeds before they are divided: single signals may be negative, and the mean of
+    their ratios would not be the ratio of their means (McCandlish et al. 2018, A.1). Intervals are percentiles of a
+    seeded bootstrap over seeds, at tails widened from normal to Student's t; with three seeds that is the range of
+    the seeds. One seed gives no interval (NaN).
+
+    Args:
+        rollouts: [lengths] T, whole numbers, ascending.
+        signal: [seeds, lengths] |G|² of a rollout's mean gradient, may be negative.
+        noise: [seeds, lengths] tr(Σ) of one rollout's mean gradient.
+        seed: of the bootstrap; the same runs in any order give the same bytes.
+        bootstrap: replicas; 0 skips them.
+        confidence: of the intervals.
+
+    Raises:
+        ValueError: shapes don't agree, nothing given, or a value not finite.
+    """
+    t = np.asarray(rollouts)
+    g, v = np.asarray(signal, dtype=np.float64), np.asarray(noise, dtype=np.float64)
+    if g.ndim != 2 or g.shape != v.shape or g.shape[1:] != t.shape or not g.size:
+        raise ValueError(f"signal and noise must be [seeds, {t.size}], got shapes {g.shape} and {v.shape}")
+    if not (np.isfinite(g).all() and np.isfinite(v).all()):
+        raise ValueError("signal and noise must be finite: leave out seeds without a measurement")
+    if bootstrap < 0 or not 0 < confidence < 1:
+        raise ValueError(f"bootstrap must be >= 0 and confidence in (0, 1), got {bootstrap} and {confidence}")
+    order = np.lexsort(np.concatenate([g, v], axis=1).T[::-1])
+    g, v = g[order], v[order]
+    replicas = np.empty((0, t.size))
+    if len(g) > 1 and bootstrap:
+        drawn = np.random.default_rng(seed).integers(0, len(g), (bootstrap, len(g)))
+        replicas = _ratios(v[drawn].sum(1), g[drawn].sum(1))
+    values = _ratios(v.sum(0), g.sum(0))
+    tail = widened_tail(confidence, len(g) - 1)
+    return PredictedAxis(tuple(int(x) for x in t), tuple(values.tolist()), tail, replicas)
+
+
+@dataclass(frozen=True)
+class Parting:
+    """One comparison of a prediction with a measurement."""
+
+    measured: Interval
+    predicted: Interval
+
+    @property
+    def ratio(self) -> Interval:
+        """Predicted over measured, with the ends that the two intervals allow."""
+        m, p = self.measured, self.predicted
+        return Interval(_ratio(p.value, m.value), _ratio(p.low, m.high), _ratio(p.high, m.low))
+
+    @property
+    def verdict(self) -> str:
+        """ "part" where the two intervals don't meet, "agree" where they do, "can't tell" where one is missing."""
+        ends = (*self.measured[1:], *self.predicted[1:])
+        if any(math.isnan(end) for end in ends) or not math.isfinite(self.predicted.value):
+            return "can't tell"
+        apart = self.predicted.low > self.measured.high or self.predicted.high < self.measured.low
+        return "part" if apart else "agree"
+
+
+def parting(law: RolloutLaw, axis: PredictedAxis, rollout: int, to: int | None = None) -> Parting:
+    """Measured and predicted critical number of environments at T, or, with `to`, each relative to that length."""
+    if to is None:
+        return Parting(law.n_crit(rollout), axis.n_crit(rollout))
+    return Parting(law.relative(rollout, to), axis.relative(rollout, to))
+
+
+def _ratios(noise: Floats, signal: Floats) -> Floats:
+    return np.where(signal > 0, noise / np.where(signal > 0, signal, 1.0), math.inf)
+
+
+def _ratio(above: float, below: float) -> float:
+    if math.isnan(above) or math.isnan(below) or (math.isinf(above) and math.isinf(below)):
+        return math.nan
+    return above / below if below else math.inf

@@ -1,0 +1,116 @@
+"""What a study's page shows: which figures there are, what is said of each, and the data they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rl_gns.analysis import paper_fronts
+from rl_gns.report import figures, maps, sentences
+from rl_gns.studies.fits import Fits
+from rl_gns.studies.results import Outcome
+from rl_gns.studies.study import Study
+
+PAPERS_ROLLOUT = 5
+
+
+def draw(
+    study: Study, fits: Fits, outcomes: Mapping[str, Outcome]
+) -> dict[str, tuple[str, list[str], Figure]]:
+    """Name -> title, what is drawn and what is seen, figure; figures with nothing to show are left out."""
+    drawn: dict[str, tuple[str, list[str], Figure]] = {}
+    paper = paper_of(study.spec.env)
+    for rollout in sorted(fits.points["rollout"].unique()):
+        length = int(rollout)
+        theirs = paper if length == PAPERS_ROLLOUT else None
+        drawn[f"fronts-t{length}"] = (
+            f"Fronts, rollouts of {length}",
+            [
+                sentences.fronts(fits, length),
+                "A point is the best learning rate of one seed; a hollow arrow a seed that did not reach the goal "
+                "within its budget. Line: S = S_min (1 + B_crit/B), dashed where B_crit can't be told; diamond: "
+                "B = B_crit, twice the least updates and observations. Band: B_crit over its 95 % interval."
+                + ("" if theirs is None else " Grey: the paper's own fronts (one seed), with their goals."),
+            ],
+            figures.fronts(fits, length, theirs),
+        )
+    drawn["critical-batch"] = (
+        "Critical batch and noise scale over score",
+        [
+            sentences.critical_batch(fits),
+            "B_crit of each goal's front; B_simple at the same score and its mean over the updates until then "
+            "(interquartile means over the seeds at each batch size). Bars: 95 % intervals. Theory compares B_crit "
+            "with the mean.",
+        ],
+        figures.critical_batch(fits),
+    )
+    drawn["learning-rates"] = (
+        "Learning rate against batch",
+        [
+            sentences.learning_rates(fits),
+            "Best rate of each seed, goals shifted a little against one another; hollow where it was the least or "
+            "greatest tried. Line: ε*/(1 + B*/B)^a, dashed where B* can't be told.",
+        ],
+        figures.learning_rates(fits),
+    )
+    if fits.rollout_law_of:
+        drawn["two-axes"] = (
+            "Environments and rollout length",
+            [
+                *sentences.two_axes(fits),
+                "Left: updates to the hardest fitted goal (interquartile mean over seeds); dotted: equal batch B; "
+                "dashed: equal observations to the goal, by the law. Right: critical number of environments, B_crit/T. "
+                "Bands and bars: 95 % intervals.",
+            ],
+            maps.two_axes(fits),
+        )
+    curves = noise_curves(study, fits, outcomes)
+    if curves:
+        drawn["noise-scale"] = (
+            "Noise scale along the runs",
+            [
+                sentences.noise_scale(fits),
+                "Left: simple noise scale of every seed at the learning rate that served the hardest goal best, a "
+                "colour a batch size; gaps are where it is unknown. Right: interquartile mean over seeds "
+                "where each goal is reached, with 95 % intervals.",
+            ],
+            figures.noise_scale(fits, curves),
+        )
+    return drawn
+
+
+def noise_curves(
+    study: Study, fits: Fits, outcomes: Mapping[str, Outcome]
+) -> list[tuple[int, list[pd.DataFrame]]]:
+    """(batch, metric rows of each seed) at each batch size's best learning rate, shortest rollout, at most eight."""
+    met = fits.points[~fits.points["censored"]]
+    met = met[met["rollout"] == met["rollout"].min()]
+    runs = {
+        (run.num_envs, run.rollout, run.learning_rate, run.seed): run
+        for run in study.plan(outcomes)
+        if run.in_grid
+    }
+    curves = []
+    for _, cell in met.groupby("num_envs"):
+        hardest = cell[cell["goal"] == cell["goal"].max()]
+        best = hardest.loc[hardest["updates"].idxmin()]
+        where = int(best["num_envs"]), int(best["rollout"]), float(best["learning_rate"])
+        seeds = [study.metrics(runs[*where, seed]) for seed in study.spec.seeds if (*where, seed) in runs]
+        seeds = [metrics for metrics in seeds if metrics["noise_scale"].notna().any()]
+        if seeds:
+            curves.append((int(best["batch"]), seeds))
+    return curves[:: max(1, int(np.ceil(len(curves) / 8)))]
+
+
+def paper_of(env: str) -> pd.DataFrame | None:
+    """The paper's fronts of this task; None where it is none of the paper's."""
+    prefix, _, name = env.partition(":")
+    if prefix != "atari":
+        return None
+    fronts = paper_fronts()
+    task = name.lower().replace("-", "_")
+    same = fronts[fronts["task"].str.replace("_", "") == task.replace("_", "")]
+    return same if len(same) else None

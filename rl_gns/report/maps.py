@@ -1,0 +1,118 @@
+"""The figure of the two axes: updates over environments and rollout length, and the critical number of environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rl_gns.analysis import RolloutLaw
+from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, legend_below, log_scale, panels, short
+from rl_gns.studies.fits import Fits
+
+MARGIN = 1.6
+
+
+def two_axes(fits: Fits) -> Figure:
+    """Left: updates with lines of equal batch and of equal cost. Right: critical environments over rollout length."""
+    figure, (plane, critical) = panels(2, height=5.0)
+    goal = max(fits.rollout_law_of)
+    law = fits.rollout_law_of[goal]
+    cells = fits.cells[(fits.cells["goal"] == goal) & fits.cells["updates"].notna()]
+    envs, rollouts, updates = (
+        cells[name].to_numpy(dtype=float) for name in ("num_envs", "rollout", "updates")
+    )
+    plane.set(
+        xlim=(envs.min() / MARGIN, envs.max() * MARGIN),
+        ylim=(rollouts.min() / MARGIN, rollouts.max() * MARGIN),
+        xlabel="environments",
+        ylabel="rollout (observations)",
+        title=f"updates to score {goal:g}",
+    )
+    shown = plane.scatter(envs, rollouts, c=updates, norm="log", s=430, cmap="viridis", zorder=3)
+    bright = np.log(updates) > np.log(updates).mean()
+    for n, t, s, light in zip(envs, rollouts, updates, bright, strict=True):
+        text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "zorder": 4}
+        plane.annotate(short(round(s)), (n, t), **text, color="k" if light else "w")
+    bar = figure.colorbar(shown, ax=plane, pad=0.01)
+    log_scale(bar.ax, "y")
+    bar.ax.set_ylabel("updates")
+    _equal_batch(plane, sorted({float(n * t) for n, t in zip(envs, rollouts, strict=True)}), rollouts.max())
+    _equal_cost(plane, law, np.geomspace(envs.min(), envs.max(), 60))
+    log_scale(plane, "x", sorted(set(envs.tolist())))
+    log_scale(plane, "y", sorted(set(rollouts.tolist())))
+    _critical(critical, fits, law, goal)
+    return figure
+
+
+def _equal_batch(plane: Axes, batches: list[float], top: float) -> None:
+    x_low, x_high = plane.get_xlim()
+    across = np.geomspace(x_low, x_high, 20)
+    box = {"fc": "w", "ec": "none", "pad": 0.6}
+    for batch in batches[:: max(1, len(batches) // 6)]:
+        plane.plot(across, batch / across, ":", color=GREY, lw=0.9, zorder=1)
+        end = batch / (top * MARGIN * 0.93)
+        if x_low * 1.1 < end < x_high / 1.2:
+            plane.annotate(
+                f"B {short(batch)}", (end, top * MARGIN * 0.9), fontsize=7, color="#666", va="top", bbox=box
+            )
+
+
+def _equal_cost(plane: Axes, law: RolloutLaw, across: np.ndarray) -> None:
+    lengths = np.array(sorted(law.s_min), dtype=float)
+    down = np.unique(np.round(np.geomspace(lengths[0], lengths[-1], 40)).astype(int))
+    log_s = np.interp(np.log(down), np.log(lengths), np.log([law.s_min[int(t)] for t in lengths]))
+    cost = [np.exp(s) * t * (across + law.n_crit(int(t)).value) for s, t in zip(log_s, down, strict=True)]
+    low, high = float(np.min(cost)), float(np.max(cost))
+    levels = np.geomspace(low, high, 9)[1:-1]
+    rounded = np.unique([float(f"{level:.1g}") for level in levels])
+    lines = plane.contour(
+        across, down, cost, levels=rounded, colors="k", linewidths=0.7, linestyles="dashed", zorder=2
+    )
+    plane.clabel(lines, fmt=short, fontsize=7)
+
+
+def _critical(axes: Axes, fits: Fits, law: RolloutLaw, goal: float) -> None:
+    lengths = sorted(law.s_min)
+    measured = [law.n_crit(t) for t in lengths]
+    axes.plot(
+        lengths, [x.value for x in measured], "-", color=BLUE, label="measured: law that joins the fronts"
+    )
+    axes.fill_between(
+        lengths, [x.low for x in measured], [x.high for x in measured], color=BLUE, alpha=0.15, lw=0
+    )
+    style: dict[str, Any] = {"fmt": "o", "ms": 5, "capsize": 2, "color": ORANGE}
+    label: str | None = "measured: each front's own"
+    for t in lengths:
+        front = fits.front_of.get((t, goal))
+        if front is not None and front.b_crit is not None:
+            low, high = front.b_crit_low or front.b_crit, front.b_crit_high or front.b_crit
+            spread = [[max(front.b_crit - low, 0) / t], [max(high - front.b_crit, 0) / t]]
+            axes.errorbar([t * 1.02], [front.b_crit / t], yerr=spread, **style, label=label)
+            label = None
+    rows = fits.predicted[fits.predicted["goal"] == goal] if len(fits.predicted) else fits.predicted
+    if fits.prediction is not None and len(rows):
+        known = rows[np.isfinite(rows["predicted"])]
+        axes.plot(
+            known["rollout"],
+            known["predicted"],
+            "s-",
+            ms=4,
+            color=GREEN,
+            label="predicted from one cell's runs",
+        )
+        low, high = known["predicted_low"], known["predicted_high"].replace(np.inf, np.nan)
+        axes.fill_between(known["rollout"], low, high, color=GREEN, alpha=0.15, lw=0)
+        last = known[known["rollout"] == fits.prediction.rollout]
+        if len(last) and fits.prediction.rollout in law.s_min:
+            scale = law.n_crit(fits.prediction.rollout).value / float(last["predicted"].iloc[0])
+            label = f"predicted shape, set equal at {fits.prediction.rollout}"
+            axes.plot(known["rollout"], known["predicted"] * scale, "--", lw=1, color=GREEN, label=label)
+    axes.set(
+        xlabel="rollout (observations)", ylabel="critical number of environments", title=f"to score {goal:g}"
+    )
+    log_scale(axes, "x", lengths)
+    log_scale(axes, "y")
+    legend_below(axes)

@@ -1,0 +1,86 @@
+"""The tables of a study's page: values with their intervals in one cell, and every run with its command."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from rl_gns.report.sentences import rounded, spread
+from rl_gns.studies.fits import Fits
+from rl_gns.studies.results import Outcome
+from rl_gns.studies.study import Study
+
+
+def tables(fits: Fits, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """(title, HTML) of every table of the page."""
+    extra = ["determined", *(name for name in fits.fronts.columns if str(name).startswith("aic_"))]
+    shown: list[tuple[str, pd.DataFrame]] = [
+        ("Fronts", fits.fronts.drop(columns=extra)),
+        ("Learning-rate laws", fits.rates),
+        ("Critical number of environments", fits.rollouts),
+        ("Critical number of environments, predicted", fits.predicted),
+        ("Equal batch: updates, longer over shorter rollouts", fits.exchange.rename(columns=_RATIO)),
+        ("Adaptive batch", fits.turning),
+        ("Every cell, over seeds", fits.cells),
+        ("Every run", runs),
+    ]
+    return [(title, to_html(merged(frame))) for title, frame in shown if len(frame)]
+
+
+_RATIO = {"low": "ratio_low", "high": "ratio_high"}
+
+
+def merged(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with every x, x_low and x_high in one column of text."""
+    shown: dict[str, Any] = {}
+    for name in map(str, frame.columns):
+        stem = name.removesuffix("_low").removesuffix("_high")
+        if stem != name and stem in frame.columns:
+            continue
+        if f"{name}_low" in frame.columns and f"{name}_high" in frame.columns:
+            shown[name] = [_cell(row, name) for _, row in frame.iterrows()]
+        else:
+            shown[name] = frame[name]
+    return pd.DataFrame(shown)
+
+
+def _cell(row: pd.Series, name: str) -> str:
+    low, high = float(row[f"{name}_low"]), float(row[f"{name}_high"])
+    if math.isfinite(float(row[name])) or not (math.isfinite(low) or math.isfinite(high)):
+        text = spread(row, name)
+        return "–" if text == "unknown" else text
+    return " to ".join(rounded(end) if math.isfinite(end) else "?" for end in (low, high))
+
+
+def runs_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
+    """One row per run, also those made for measuring the correlation: how it ended, and the command that repeats it.
+
+    Returns:
+        Columns run, status, reason, updates, observations, best_score, to_GOAL (observations, NaN where not
+        reached), command.
+    """
+    rows = []
+    for run in study.plan(outcomes):
+        outcome = outcomes[run.id]
+        row: dict[str, Any] = {"run": run.id, "status": outcome.status, "reason": outcome.reason}
+        row |= {"updates": outcome.updates, "observations": outcome.observations}
+        row["best_score"] = outcome.peak if math.isfinite(outcome.peak) else math.nan
+        for goal in study.spec.goals:
+            at = outcome.crossings.get(goal)
+            row[f"to_{goal:g}"] = math.nan if at is None else at
+        rows.append({**row, "command": study.command(run)})
+    return pd.DataFrame(rows)
+
+
+def to_html(frame: pd.DataFrame) -> str:
+    """A table; numbers to three digits, NaN as a dash."""
+
+    def shown(value: float) -> str:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+    escaped = frame.rename(columns=lambda name: html.escape(str(name).replace("_", " ")))
+    return escaped.to_html(index=False, float_format=shown, na_rep="–", border=0, escape=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from agents.backward import Backward, plain_backward
 from agents.optimizers import RMSpropTF
 from agents.returns import gae
-from agents.rollout import Batch, Rollout
+from agents.rollout import Batch, Rollout, by_time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +71,9 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch) -> Parts:
     distribution, value = policy(flat.obs)
     shape = batch.advantage.shape
     return Parts(
-        policy=-(distribution.log_prob(flat.actions) * flat.advantage).view(shape),
-        value=(flat.returns - value).square().view(shape),
-        entropy=distribution.entropy().view(shape),
+        policy=by_time(-(distribution.log_prob(flat.actions) * flat.advantage), shape),
+        value=by_time((flat.returns - value).square(), shape),
+        entropy=by_time(distribution.entropy(), shape),
     )
 
 

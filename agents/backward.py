@@ -16,7 +16,7 @@ class LossOf(Protocol):
     """Streams -> loss per observation."""
 
     def __call__(self, streams: slice) -> Tensor:
-        """[T, n] for the n streams of the slice; not reduced."""
+        """[T, n] for the n streams of the slice; not reduced. The network's rows are in the order [n, T]."""
 
 
 class Backward(Protocol):

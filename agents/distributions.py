@@ -108,3 +108,70 @@ class Joint:
     def entropy(self) -> Tensor:
         """Sum over parts, [...]."""
         return torch.stack([part.entropy() for part in self.parts]).sum(0)
+
+
+class Branching:
+    """A choice of kind, then of those parts that the chosen kind uses: actions [..., 1 + parts].
+
+    log π(a) = log π(k) + Σ_parts [k uses it] log π(a_part | k)
+    H = H(k) + Σ_parts Σ_k π(k) [k uses it] H(part | k)
+
+    A part that the kind does not use is 0 in a sample and counts nowhere, so that log_prob is that of what was done.
+    """
+
+    def __init__(self, kind: Categorical, parts: Sequence[Categorical], variants: Sequence[Tensor]) -> None:
+        """Kinds and, for each part, its conditional choices.
+
+        Args:
+            kind: over [..., kinds].
+            parts: over [..., v, n] each: v variants of a choice out of n.
+            variants: [kinds] int64 for each part: the variant that a kind uses, -1 if it does not use the part.
+        """
+        self.kind, self.parts, self.variants = kind, parts, variants
+
+    def _chosen(self, i: int, kinds: Tensor) -> tuple[Tensor, Tensor]:
+        """Part i's log-probabilities [..., n] given `kinds` [...], and whether the kind uses it [...]."""
+        variant = self.variants[i][kinds]
+        log_probs = self.parts[i].log_probs
+        index = variant.clamp(min=0)[..., None, None].expand(*kinds.shape, 1, log_probs.shape[-1])
+        return log_probs.gather(-2, index).squeeze(-2), variant >= 0
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """[..., 1 + parts] int64."""
+        kinds = self.kind.sample(generator)
+        actions = [kinds]
+        for i in range(len(self.parts)):
+            log_probs, used = self._chosen(i, kinds)
+            p = log_probs.detach().exp()
+            choice = (p / torch.empty_like(p).exponential_(generator=generator)).argmax(-1)
+            actions.append(choice.masked_fill(~used, 0))
+        return torch.stack(actions, -1)
+
+    def mode(self) -> Tensor:
+        """[..., 1 + parts] int64: the likeliest kind, then the likeliest of each part it uses."""
+        kinds = self.kind.mode()
+        actions = [kinds]
+        for i in range(len(self.parts)):
+            log_probs, used = self._chosen(i, kinds)
+            actions.append(log_probs.argmax(-1).masked_fill(~used, 0))
+        return torch.stack(actions, -1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """actions [..., 1 + parts] -> [...]."""
+        actions = actions.long()
+        kinds = actions[..., 0]
+        total = self.kind.log_prob(kinds)
+        for i in range(len(self.parts)):
+            log_probs, used = self._chosen(i, kinds)
+            part = log_probs.gather(-1, actions[..., i + 1 : i + 2]).squeeze(-1)
+            total = total + part.masked_fill(~used, 0.0)
+        return total
+
+    def entropy(self) -> Tensor:
+        """[...] of the whole action."""
+        p = self.kind.log_probs.exp()
+        total = self.kind.entropy()
+        for part, variant in zip(self.parts, self.variants, strict=True):
+            uses = variant[:, None] == torch.arange(part.log_probs.shape[-2], device=variant.device)
+            total = total + ((p @ uses.to(p.dtype)) * part.entropy()).sum(-1)
+        return total

@@ -1,9 +1,9 @@
 """Policies by name: observation -> (action distribution, value).
 
 `nature` (Mnih et al. 2015) and `impala` (Espeholt et al. 2018, the 15-layer residual torso) for pictures, `mlp`
-for vectors. The torso is shared between policy and value for pictures and apart for vectors, as in the published
-baselines. Initialisation: orthogonal, gain √2 in the torso, 0.01 for the policy head, 1 for the value head, zero
-biases.
+for vectors, `entities` for rows of entities (see `entities.py`). The torso is shared between policy and value for
+pictures and apart for vectors, as in the published baselines. Initialisation: orthogonal, gain √2 in the torso,
+0.01 for the policy head, 1 for the value head, zero biases.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.distributions import Categorical, Distribution, Gaussian, Joint
+from agents.entities import Entities, Layout
 
 SQRT2 = math.sqrt(2.0)
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -231,17 +232,28 @@ NETWORKS: dict[str, Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], nn.Mo
 
 
 def make_policy(
-    name: str, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any], seed: int = 0
+    name: str,
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    seed: int = 0,
+    layout: Layout | None = None,
 ) -> nn.Module:
     """Build network `name` with weights drawn from `seed`, leaving torch's global random state as it was.
 
-    "auto" takes `nature` for pictures and `mlp` otherwise.
+    "auto" takes `entities` where a `layout` of the observations is given, `nature` for pictures and `mlp` otherwise.
     Raises ValueError for an unknown name or spaces the network can't serve.
     """
     if name == "auto":
-        name = "nature" if len(observation_space.shape or ()) == 3 else "mlp"
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; there are {', '.join(sorted(NETWORKS))}")
+        pictures_or_not = "nature" if len(observation_space.shape or ()) == 3 else "mlp"
+        name = pictures_or_not if layout is None else "entities"
+    if name not in (*NETWORKS, "entities"):
+        raise ValueError(f"unknown network {name!r}; there are {', '.join(sorted([*NETWORKS, 'entities']))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NETWORKS[name](observation_space, action_space)
+        if name != "entities":
+            return NETWORKS[name](observation_space, action_space)
+        if layout is None:
+            raise ValueError(
+                f"network 'entities' wants a layout of entity rows, {observation_space} has none"
+            )
+        return Entities(observation_space, action_space, layout)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from agents.a2c import step
 from agents.backward import Backward
 from agents.returns import gae
-from agents.rollout import Batch, Rollout
+from agents.rollout import Batch, Rollout, by_time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +78,10 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch, clip: float) -> Parts:
     ratio = (distribution.log_prob(flat.actions) - flat.log_prob).exp()
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return Parts(
-        policy=-torch.minimum(flat.advantage * ratio, flat.advantage * clipped).view(shape),
-        value=(flat.returns - value).square().view(shape),
-        entropy=distribution.entropy().view(shape),
-        ratio=ratio.view(shape),
+        policy=by_time(-torch.minimum(flat.advantage * ratio, flat.advantage * clipped), shape),
+        value=by_time((flat.returns - value).square(), shape),
+        entropy=by_time(distribution.entropy(), shape),
+        ratio=by_time(ratio, shape),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "float64": torch.float32}
+_DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float32": torch.float32, "float64": torch.float32}
 
 
 @dataclasses.dataclass
@@ -55,7 +55,10 @@ class Rollout:
             obs_dtype = _DTYPES.get(str(observation_space.dtype), torch.float32)
         action_dtype = torch.float32 if isinstance(action_space, spaces.Box) else torch.int64
         return cls(
-            obs=zeros(*(observation_space.shape or ()), dtype=obs_dtype),
+            # Each stream's observations lie together, so that `Batch.flat` need not copy them.
+            obs=torch.zeros(
+                streams, steps, *(observation_space.shape or ()), dtype=obs_dtype, device=device
+            ).transpose(0, 1),
             actions=zeros(*(action_space.shape or ()), dtype=action_dtype),
             log_prob=zeros(),
             value=zeros(),
@@ -93,5 +96,12 @@ class Batch:
         return Batch(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
     def flat(self) -> Batch:
-        """[T, N, ...] -> [T * N, ...], time-major."""
-        return Batch(*(getattr(self, field.name).flatten(0, 1) for field in dataclasses.fields(self)))
+        """[T, N, ...] -> [N * T, ...], a stream's rows together: their gradients are compared, see `Backward`."""
+        return Batch(
+            *(getattr(self, field.name).transpose(0, 1).flatten(0, 1) for field in dataclasses.fields(self))
+        )
+
+
+def by_time(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """[N * T] as `Batch.flat` orders it -> a view [T, N] for shape (T, N); any other shape is taken as it is."""
+    return rows.view(shape[1], shape[0]).transpose(0, 1) if len(shape) == 2 else rows.view(shape)

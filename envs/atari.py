@@ -22,7 +22,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from envs import shared_memory
-from envs.atari_game import SIZE, check_game
+from envs.atari_game import check_game
+from envs.atari_picture import SIZE
 from envs.atari_worker import DONE, FAILED, REQUEST, STEP, Task, layout
 from envs.batched import BatchedEnv, EnvError, Step
 from envs.protocol import PROTOCOLS, Protocol
@@ -101,6 +102,8 @@ class _Remote:
 
 class AtariEnv(BatchedEnv):
     """`num_envs` games of one title. Observations [N, 4, 84, 84] uint8, oldest frame first."""
+
+    steps_elsewhere = True
 
     def __init__(
         self,

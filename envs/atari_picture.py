@@ -12,20 +12,21 @@ from __future__ import annotations
 import functools
 import math
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
 SIZE = 84
 UNKNOWN = np.float32(-1)
+_compiled: Any = numba.njit(cache=True, nogil=True)
 _IDENTITY = np.arange(256, dtype=np.float32)
 
 
 class Taps(NamedTuple):
     """Which pixels of one axis make each of the 84 shrunk ones, and with what weight."""
 
-    index: np.ndarray
+    pixel: np.ndarray
     """[k, 84] uint32 (unsigned spares the compiled loops a test for negative indices); padded with the last index."""
     weight: np.ndarray
     """[k, 84] float32; padded with 0."""
@@ -53,7 +54,7 @@ def area_taps(length: int) -> Taps:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def mark_changes(
     new: np.ndarray, old: np.ndarray, grey: np.ndarray, changed: np.ndarray, everywhere: bool
 ) -> bool:
@@ -73,7 +74,7 @@ def mark_changes(
     return known
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def shrink(
     first: np.ndarray,
     second: np.ndarray,
@@ -93,13 +94,13 @@ def shrink(
     done = np.zeros(height, np.bool_)
     for oy in range(SIZE):
         stale = False
-        for k in range(down.index.shape[0]):
-            stale |= changed[down.index[k, oy]]
+        for k in range(down.pixel.shape[0]):
+            stale |= changed[down.pixel[k, oy]]
         if not stale:
             continue
         total = np.zeros(SIZE, np.float32)
-        for k in range(down.index.shape[0]):
-            y = down.index[k, oy]
+        for k in range(down.pixel.shape[0]):
+            y = down.pixel[k, oy]
             row = shrunk[y]
             if not done[y]:
                 done[y] = True
@@ -107,9 +108,9 @@ def shrink(
                 for x in range(width):
                     pooled[x] = max(grey[a[x]], grey[b[x]])
                 row[:] = 0
-                for j in range(across.index.shape[0]):
+                for j in range(across.pixel.shape[0]):
                     for ox in range(SIZE):
-                        row[ox] += pooled[across.index[j, ox]] * across.weight[j, ox]
+                        row[ox] += pooled[across.pixel[j, ox]] * across.weight[j, ox]
             weight = down.weight[k, oy]
             for ox in range(SIZE):
                 total[ox] += weight * row[ox]

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from envs import shared_memory
-from envs.atari_game import SIZE, AtariGame
+from envs.atari_game import AtariGame
+from envs.atari_picture import SIZE
 from envs.protocol import Protocol
 
 STEP, REQUEST, DONE, ANSWER, FAILED = b"s", b"r", b"d", b"a", b"f"

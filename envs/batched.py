@@ -46,6 +46,8 @@ class BatchedEnv(abc.ABC):
     spec: str
     num_envs: int
     agents_per_env: int = 1
+    steps_elsewhere: bool = False
+    """Whether `step` waits for processes of its own, which want the processors meanwhile."""
     device: device
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]

@@ -9,13 +9,13 @@ import torch
 
 from envs.batched import BatchedEnv, EnvError
 
-PREFIXES = ("atari", "gym", "solvable")
+PREFIXES = ("atari", "gym", "moba", "solvable")
 
 
 def make(
     spec: str, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any
 ) -> BatchedEnv:
-    """Build `num_envs` environments of `spec`, e.g. "atari:pong", "gym:CartPole-v1", "solvable:chain".
+    """Build `num_envs` environments of `spec`, e.g. "atari:pong", "gym:CartPole-v1", "moba:1v1".
 
     Environment i of seed s is the same stream of randomness whatever `num_envs`.
 
@@ -37,6 +37,10 @@ def make(
         from envs.gym import GymEnv
 
         return GymEnv(name, num_envs, device, seed, **options)
+    if prefix == "moba":
+        from envs.moba.env import MobaEnv
+
+        return MobaEnv(name, num_envs, device, seed, **options)
     from envs import solvable
 
     return solvable.make(name, num_envs, device, seed, **options)
@@ -47,10 +51,12 @@ def available() -> list[str]:
     import gymnasium
 
     from envs.atari_game import atari_games
+    from envs.moba.options import names as moba_names
     from envs.solvable import WORLDS
 
     return (
         [f"atari:{name}" for name in atari_games()]
+        + [f"moba:{name}" for name in moba_names()]
         + [f"solvable:{name}" for name in WORLDS]
         + [
             f"gym:{name}"

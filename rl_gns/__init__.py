@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Torch's idle threads spin for milliseconds and steal processors from the emulators; not spinning at all makes every
-# operation wait for a wake-up. A short spin was the fastest of the three in training. Only effective before torch is
-# loaded, and never against the user's own setting.
+# Torch's idle threads should spin through the gaps of an update, and sleep while emulators run: `training.threads`
+# sees to the latter. Only effective before torch is loaded, and never against the user's own setting.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 _HOME = {
     "TrainConfig": "rl_gns.training.config",

@@ -54,14 +54,16 @@ class Eval:
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
-    episodes: int = 10
-    """Full games to play."""
+    episodes: int | None = None
+    """Full games to play. Default: 10; moba: 32 against each script."""
     seed: int = 0
     """Seeds games and action sampling."""
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
     """Take the most likely action instead of sampling."""
     video: Path | None = None
-    """Film the first game into this .mp4 or .gif."""
+    """Film the first game into this .mp4 or .gif; moba: that against the last script."""
+    against: str | None = None
+    """moba: play this script only, and not all: idle, random, laner, bully."""
     device: str = "cpu"
     """Where the network runs."""
 
@@ -70,9 +72,15 @@ class Eval:
         from rl_gns.training.evaluate import evaluate
         from rl_gns.training.run import load_run
 
+        run = load_run(self.run_dir)
+        if run.config.env.startswith("moba:"):
+            self._climb(run)
+            return
+        if self.against is not None:
+            raise UserError(f"--against is for moba: {run.config.env} has no other side")
         games = evaluate(
-            load_run(self.run_dir),
-            self.episodes,
+            run,
+            10 if self.episodes is None else self.episodes,
             seed=self.seed,
             deterministic=self.deterministic,
             video=self.video,
@@ -84,6 +92,24 @@ class Eval:
         print(
             f"mean {sum(scores) / len(scores):.2f}, least {scores[0]:g}, most {scores[-1]:g}, {len(scores)} games"
         )
+        if self.video is not None:
+            print(f"video: {self.video}")
+
+    def _climb(self, run: Any) -> None:
+        from rl_gns.training import ladder
+
+        policy = ladder.load_policy(run.config, run.checkpoint(), self.device)
+        games = 32 if self.episodes is None else self.episodes
+        found = ladder.climb(
+            policy,
+            run.config,
+            games,
+            seed=self.seed,
+            deterministic=self.deterministic,
+            opponents=ladder.OPPONENTS if self.against is None else (self.against,),
+            video=self.video,
+        )
+        print(ladder.text(found))
         if self.video is not None:
             print(f"video: {self.video}")
 

@@ -17,20 +17,20 @@ from rl_gns.training import part_costs
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one run. None takes the algorithm's published default for Atari."""
+    """Settings of one run. None takes the algorithm's published default for Atari, or for moba."""
 
     env: str = "atari:pong"
-    """What to train on: atari:GAME or gym:ID (`rl-gns envs` lists them)."""
+    """What to train on: atari:GAME, gym:ID or moba:NvN (`rl-gns envs` lists them)."""
     algo: Literal["a2c", "ppo"] = "a2c"
     """The learning algorithm."""
     num_envs: int | None = None
-    """Environments stepped together: the batch is num_envs x rollout observations. Default: a2c 16, ppo 8."""
+    """Environments stepped together: the batch is num_envs x rollout observations. Default: a2c 16, ppo 8; moba 80."""
     rollout: int | None = None
-    """Decisions of each environment between updates. Default: a2c 5, ppo 128."""
+    """Decisions of each environment between updates. Default: a2c 5, ppo 128; moba 64."""
     observations: float = 10_000_000
     """How long to train, in observations (agent decisions; 4 frames each on Atari)."""
     learning_rate: float | None = None
-    """Step size. Default: a2c 7e-4, ppo 2.5e-4."""
+    """Step size. Default: a2c 7e-4, ppo 2.5e-4; moba 5e-4."""
     schedule: Literal["constant", "linear"] = "constant"
     """Whether the learning rate stays or falls linearly to 0 at the last observation."""
     seed: int = 1
@@ -41,13 +41,13 @@ class TrainConfig:
     """Torch threads on the CPU; results are bit-identical only for the same number. Default: torch's own choice."""
 
     network: str = "auto"
-    """nature, impala, mlp or tabular; auto takes nature for pictures and mlp otherwise."""
-    gamma: float = 0.99
-    """Discount per decision."""
+    """nature, impala, mlp, tabular or entities; auto takes nature for pictures, entities for moba, mlp otherwise."""
+    gamma: float | None = None
+    """Discount per decision. Default: 0.99; moba 0.9993."""
     gae_lambda: float | None = None
-    """GAE's lambda: 1 gives n-step returns. Default: a2c 1, ppo 0.95."""
-    value_coef: float = 0.5
-    """Weight of the squared value error in the loss."""
+    """GAE's lambda: 1 gives n-step returns. Default: a2c 1, ppo and moba 0.95."""
+    value_coef: float | None = None
+    """Weight of the squared value error in the loss. Default: 0.5; moba 1."""
     entropy_coef: float = 0.01
     """Weight of the entropy bonus in the loss."""
     max_grad_norm: float = 0.5
@@ -58,12 +58,12 @@ class TrainConfig:
     """a2c: decay of RMSProp's mean square."""
     rmsprop_eps: float = 1e-5
     """a2c: RMSProp's epsilon."""
-    clip: float = 0.1
-    """ppo: half-width of the ratio's trust interval."""
-    epochs: int = 4
-    """ppo: passes over each rollout."""
-    minibatches: int = 4
-    """ppo: parts of each pass; must divide num_envs x rollout."""
+    clip: float | None = None
+    """ppo: half-width of the ratio's trust interval. Default: 0.1; moba 0.2."""
+    epochs: int | None = None
+    """ppo: passes over each rollout. Default: 4; moba 1."""
+    minibatches: int | None = None
+    """ppo: parts of each pass; must divide num_envs x rollout. Default: 4."""
     normalize_advantage: bool = True
     """ppo: normalise advantages within each minibatch."""
 
@@ -74,10 +74,23 @@ class TrainConfig:
     env_options: dict[str, int | float | bool | str] = dataclasses.field(default_factory=dict)
     """Further options of the environment, as pairs: --env-options full_action_set True workers 4."""
 
+    opponents: str | None = None
+    """moba: who plays the other side: self (the policy and its past selves), or one script: idle, random, laner, bully.
+    Default: self."""
+    past_share: float = 0.2
+    """moba: share of the worlds in which a past self plays one side; its decisions are not learnt from."""
+    sparring: str = ""
+    """moba: scripts, as laner,bully, that take the past self's place in half of its games; none by default."""
+    snapshot_every: float = 1_000_000
+    """moba: observations between two snapshots of the policy for the pool of past selves."""
+    past_selves: int = 8
+    """moba: size of that pool; when it is full the member that is beaten most goes."""
+
     noise_budget: float = 0.02
     """Share of the run that measuring the noise may cost where it needs a pass of its own (ppo); 0 never measures."""
     noise_groups: int | None = None
-    """Groups of whole environments whose gradients are compared; must divide num_envs. Default: up to 8."""
+    """Groups of whole environments whose gradients are compared; must divide num_envs. Default: up to 4 for
+    a2c, 8 for ppo."""
     noise_halflife: float | None = None
     """Observations after which a noise measurement weighs half. Default: 100000, or 16 measurements if longer."""
     confidence: float = 0.95
@@ -99,6 +112,11 @@ class TrainConfig:
     correlation_envs: int = 4
     """Environments whose rollouts the correlation is measured on; at least 2."""
 
+    ladder_every: float = 0
+    """moba: observations between games against every script, for a rating along the way; 0 plays none."""
+    ladder_games: int = 16
+    """moba: games against each script then."""
+
     log_every: float = 10_000
     """Observations between metric rows."""
     checkpoint_every: float = 250_000
@@ -117,7 +135,21 @@ class TrainConfig:
         n = self.num_envs or 1
         if self.noise_groups is not None:
             return self.noise_groups
-        return max(k for k in range(1, min(n, 8) + 1) if n % k == 0)
+        # a2c pays for each group at every update, and four see the signal nearly as well as eight: its variance
+        # goes as K/(K - 1).
+        most = 4 if self.algo == "a2c" else 8
+        choice = [k for k in range(1, min(n, most) + 1) if n % k == 0]
+        return max([k for k in choice if self.past_worlds(k)] or choice)
+
+    @property
+    def self_play(self) -> bool:
+        """Whether the policy plays both sides of a world."""
+        scripted = self.env_options.get("opponent", "none") != "none"
+        return self.env.startswith("moba:") and self.opponents in (None, "self") and not scripted
+
+    def past_worlds(self, groups: int) -> int:
+        """Worlds of each of so many groups in which a past self plays: groups are alike, so that they compare."""
+        return round(self.past_share * (self.num_envs or 1) / groups) if self.self_play else 0
 
     @property
     def noise_cadence(self) -> int:
@@ -131,7 +163,7 @@ class TrainConfig:
             return 0
         if self.algo == "a2c":
             return 1
-        return math.ceil(3 / (1 + 3 * self.epochs) / self.noise_budget)
+        return math.ceil(3 / (1 + 3 * (self.epochs or 1)) / self.noise_budget)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -145,7 +177,7 @@ class TrainConfig:
             return 0
         if self.noise_parts_every is not None:
             return self.noise_parts_every
-        epochs = self.epochs if self.algo == "ppo" else 1
+        epochs = (self.epochs or 1) if self.algo == "ppo" else 1
         return part_costs.cadence(self.parts, self.groups, epochs, self.batch, self.noise_budget)
 
     @property
@@ -161,12 +193,20 @@ class TrainConfig:
     def environment_options(self) -> dict[str, Any]:
         """Keyword arguments for `envs.make`."""
         named = {"protocol": self.protocol, "start_spread": self.start_spread}
+        if self.opponents not in (None, "self"):
+            named["opponent"] = self.opponents
         return {**{key: value for key, value in named.items() if value is not None}, **self.env_options}
 
 
+_SHARED: dict[str, Any] = {"gamma": 0.99, "value_coef": 0.5, "clip": 0.1, "epochs": 4, "minibatches": 4}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "a2c": {"num_envs": 16, "rollout": 5, "learning_rate": 7e-4, "gae_lambda": 1.0},
-    "ppo": {"num_envs": 8, "rollout": 128, "learning_rate": 2.5e-4, "gae_lambda": 0.95},
+    "a2c": {**_SHARED, "num_envs": 16, "rollout": 5, "learning_rate": 7e-4, "gae_lambda": 1.0},
+    "ppo": {**_SHARED, "num_envs": 8, "rollout": 128, "learning_rate": 2.5e-4, "gae_lambda": 0.95},
+}
+MOBA_DEFAULTS: dict[str, Any] = {
+    # OpenAI Five (arXiv 1912.06680): 7.5 decisions a second, a horizon of 180 s, a sample used about once.
+    **{"gamma": 0.9993, "gae_lambda": 0.95, "clip": 0.2, "value_coef": 1.0, "epochs": 1},
+    **{"num_envs": 80, "rollout": 64, "learning_rate": 5e-4},
 }
 
 
@@ -178,7 +218,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """
     if config.algo not in DEFAULTS:
         raise UserError(f"unknown algorithm {config.algo!r}; there are {', '.join(DEFAULTS)}")
-    missing = {key: value for key, value in DEFAULTS[config.algo].items() if getattr(config, key) is None}
+    moba = config.env.startswith("moba:")
+    defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
+    missing = {key: value for key, value in defaults.items() if getattr(config, key) is None}
     config = dataclasses.replace(config, **missing)
     for name in ("num_envs", "rollout", "epochs", "minibatches"):
         value = getattr(config, name)
@@ -217,6 +259,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError(
             f"noise_halflife must be a positive number of observations, got {config.noise_halflife}"
         )
+    _check_opponents(config)
     if config.stop_score is not None and not math.isfinite(config.stop_score):
         raise UserError(f"stop_score must be a finite score, got {config.stop_score}")
     if config.threads is not None and config.threads < 1:
@@ -229,11 +272,38 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"noise_groups must be at least 2 and divide num_envs={num_envs}, got {groups}; choose from {choice}"
         )
     part_costs.check(config.parts, config.groups, config.noise_parts_every, config.noise_budget)
-    if config.algo == "ppo" and config.batch % config.minibatches:
+    if config.algo == "ppo" and config.batch % (config.minibatches or 1):
         raise UserError(
             f"minibatches={config.minibatches} does not divide num_envs x rollout = {config.batch} observations"
         )
     return config
+
+
+def _check_opponents(config: TrainConfig) -> None:
+    """Raises UserError for self-play settings that fit neither the environment nor one another."""
+    if not config.env.startswith("moba:"):
+        for name in ("opponents", "ladder_every", "sparring"):
+            if getattr(config, name):
+                raise UserError(f"{name}={getattr(config, name)} is for moba: {config.env} has no other side")
+        return
+    if not 0 <= config.past_share <= 1:
+        raise UserError(f"past_share is a share of the worlds between 0 and 1, got {config.past_share}")
+    if not (math.isfinite(config.snapshot_every) and config.snapshot_every > 0):
+        raise UserError(f"snapshot_every must be a positive number, got {config.snapshot_every}")
+    if not (math.isfinite(config.ladder_every) and config.ladder_every >= 0):
+        raise UserError(f"ladder_every must not be negative, got {config.ladder_every}")
+    if config.ladder_games < 1:
+        raise UserError(f"ladder_games must be at least 1, got {config.ladder_games}")
+    if config.past_selves < 1:
+        raise UserError(f"past_selves must be at least 1, got {config.past_selves}")
+    if config.opponents not in (None, "self") and config.env_options.get("opponent", "none") != "none":
+        raise UserError("the other side is given twice: use opponents or the environment's option opponent")
+    if config.self_play and config.past_share > 0 and not config.past_worlds(config.groups):
+        least = math.floor(0.5 / config.past_share) + 1
+        raise UserError(
+            f"past_share={config.past_share:g} is no whole world in each noise group: use at least {least} worlds "
+            f"a group (num_envs={config.num_envs}, noise_groups={config.groups}), or past_share 0"
+        )
 
 
 def save(config: TrainConfig, path: Path, extra: dict[str, Any]) -> None:

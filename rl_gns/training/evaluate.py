@@ -81,7 +81,12 @@ def _play(
     games: dict[int, Game] = {}
     pictures: list[np.ndarray] = []
     with envs.make(run.config.env, count, device, seed, **options) as env, torch.no_grad():
-        policy = make_policy(run.config.network, env.observation_space, env.action_space).to(device)
+        policy = make_policy(
+            run.config.network,
+            env.observation_space,
+            env.action_space,
+            layout=getattr(env, "layout", None),
+        ).to(device)
         policy.load_state_dict(state["policy"])
         env.reset()
         while len(games) < env.num_streams:

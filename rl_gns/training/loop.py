@@ -21,15 +21,19 @@ import envs
 from agents import a2c, ppo
 from agents.backward import plain_backward
 from agents.networks import make_policy
+from agents.recall import Recall
 from agents.rollout import Batch, Rollout
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.noise import NoiseScaleMeter
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
 from rl_gns.training.measuring import MeasuringBackward
+from rl_gns.training.memory import refuse_if_too_big
 from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
+from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.stopping import SmoothedScore
+from rl_gns.training.threads import sleeper
 
 SCORE_WINDOW = 100
 
@@ -73,14 +77,22 @@ class Trainer:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         num_envs, steps = config.num_envs or 1, config.rollout or 1
-        env_seed, policy_seed, action_seed = (
-            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(3)
+        env_seed, policy_seed, action_seed, past_seed = (
+            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
         self.env = envs.make(config.env, num_envs, self.device, env_seed, **config.environment_options())
         try:
             self.policy = make_policy(
-                config.network, self.env.observation_space, self.env.action_space, policy_seed
+                config.network,
+                self.env.observation_space,
+                self.env.action_space,
+                policy_seed,
+                getattr(self.env, "layout", None),
             ).to(self.device)
+            self.selfplay = SelfPlay(config, self.env, self.policy, past_seed) if config.self_play else None
+            streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
+            shape = (steps, streams, self.env.observation_space, self.env.action_space, self.device)
+            refuse_if_too_big(*shape)
         except ValueError as error:
             self.env.close()
             raise UserError(str(error)) from None
@@ -91,14 +103,16 @@ class Trainer:
             else ppo.make_optimizer(self.policy, self.settings)
         )
         self.generator = torch.Generator(self.device).manual_seed(action_seed)
-        self.rollout = Rollout.empty(
-            steps, self.env.num_streams, self.env.observation_space, self.env.action_space, self.device
+        self.rollout = Rollout.empty(*shape)
+        self.unit_observations = steps * streams / num_envs
+        halflife = config.noise_halflife or max(
+            config.halflife, 16 * config.noise_cadence * self.unit_observations * num_envs
         )
-        unit_observations = steps * self.env.agents_per_env
-        self.meter = NoiseScaleMeter(unit_observations, config.halflife, config.confidence)
+        self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
+        self.recall = Recall(self.policy, steps if config.algo == "a2c" else 0)
         self.backward = MeasuringBackward(self.policy, num_envs, config.groups)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
-        self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, self.env.num_streams)
+        self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
         self.observations = self.updates = self.games = 0
         self.recent: collections.deque[float] = collections.deque(maxlen=SCORE_WINDOW)
         self.smoothed = SmoothedScore(config.stop_halflife)
@@ -107,6 +121,8 @@ class Trainer:
         self.summed = 0
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self._started = False
+        alone = self.device.type != "cpu" or torch.get_num_threads() == 1 or not self.env.steps_elsewhere
+        self._rest = (lambda: None) if alone else sleeper()
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -132,7 +148,7 @@ class Trainer:
             if isinstance(self.settings, a2c.Settings):
                 batch = a2c.batch_of(self.rollout, self.settings)
                 self._measure_parts(batch)
-                with self._phase("learn"):
+                with self._phase("learn"), self.recall.replaying():
                     stats = a2c.update(
                         self.policy,
                         self.optimizer,
@@ -157,9 +173,12 @@ class Trainer:
                 "the loss is no longer finite; try a smaller learning_rate"
             ) from None
         self.updates += 1
+        if self.selfplay is not None:
+            self.selfplay.snapshot_if_due(self.policy, self.observations)
         if self.backward.moments is not None and all(map(math.isfinite, self.backward.moments)):
             self.meter.update(
-                self.backward.moments, observations=cadence * self.config.batch * self.env.agents_per_env
+                self.backward.moments,
+                observations=cadence * self.unit_observations * (self.config.num_envs or 1),
             )
         stats["explained_variance"] = _explained_variance(batch)
         for name, value in stats.items():
@@ -178,16 +197,23 @@ class Trainer:
     def _collect(self) -> None:
         rollout = self.rollout
         for t in range(rollout.steps):
-            obs = self.env.observation()
+            seen = self.env.observation()
             with self._phase("act"):
-                distribution, value = self.policy(obs)
+                obs = seen if self.selfplay is None else seen[self.selfplay.learnt]
+                with self.recall.recording(t):
+                    distribution, value = self.policy(obs)
                 actions = distribution.sample(self.generator)
                 rollout.obs[t] = obs
                 rollout.actions[t] = actions
                 rollout.log_prob[t] = distribution.log_prob(actions)
                 rollout.value[t] = value
+                if self.selfplay is not None:
+                    actions = self.selfplay.with_past(actions, seen)
             with self._phase("emulate"):
+                self._rest()
                 step = self.env.step(actions)
+            if self.selfplay is not None:
+                step = self.selfplay.take(step)
             rollout.reward[t] = step.reward
             rollout.terminated[t] = step.terminated
             rollout.truncated[t] = step.truncated
@@ -197,7 +223,8 @@ class Trainer:
             self.observations += rollout.streams
             self._note_games(step.score, step.length)
         with self._phase("act"):
-            rollout.last_value = self.policy(self.env.observation())[1]
+            seen = self.env.observation()
+            rollout.last_value = self.policy(seen if self.selfplay is None else seen[self.selfplay.learnt])[1]
 
     def _note_games(self, score: Tensor, length: Tensor) -> None:
         finished = (~score.isnan()).nonzero().squeeze(1).tolist()
@@ -256,9 +283,10 @@ class Trainer:
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "env": self.env.state_dict(),
+            "env": _as_tensors(self.env.state_dict()),
             "meter": self.meter.state_dict(),
             "noise_parts": self.parts.state_dict(),
+            "selfplay": self.selfplay.state_dict() if self.selfplay is not None else {},
             "correlation": self.correlation.state_dict() if self.correlation.every else {},
             "counts": [self.observations, self.updates, self.games, self.summed],
             "recent": list(self.recent),
@@ -275,6 +303,8 @@ class Trainer:
         self.env.load_state_dict(state["env"])
         self.meter.load_state_dict(state["meter"])
         self.parts.load_state_dict(state.get("noise_parts", {}))
+        if self.selfplay is not None:
+            self.selfplay.load_state_dict(state["selfplay"])
         self.correlation.load_state_dict(state.get("correlation", {}))
         self.observations, self.updates, self.games, self.summed = state["counts"]
         self.recent = collections.deque(state["recent"], maxlen=SCORE_WINDOW)
@@ -286,6 +316,13 @@ class Trainer:
     def close(self) -> None:
         """End the environments."""
         self.env.close()
+
+
+def _as_tensors(state: Any) -> Any:
+    """`state` with its arrays as tensors, the only ones that a checkpoint holds."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state)
+    return {key: _as_tensors(value) for key, value in state.items()} if isinstance(state, dict) else state
 
 
 def _explained_variance(batch: Batch) -> float:

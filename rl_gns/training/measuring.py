@@ -19,5 +19,8 @@ class MeasuringBackward:
 
     def __call__(self, loss_of: LossOf) -> None:
         """Leaves the mean gradient in `.grad` and its moments in `moments`."""
-        found = per_environment_moments(lambda: loss_of(slice(None)), self.policy, units=self.groups)
+        # [N, T]: the order of the rows in the network, where a unit's rows lie together.
+        found = per_environment_moments(
+            lambda: loss_of(slice(None)).transpose(0, 1), self.policy, units=self.groups, dim=0
+        )
         self.moments = found.regrouped(self.size)

@@ -76,7 +76,7 @@ class NoiseParts:
         if "layers" in self.asked:
             names += [f"layers/{layer}" for layer in self.layers]
         if "epochs" in self.asked:
-            names += [f"epochs/{k}" for k in range(1, self.config.epochs + 1)]
+            names += [f"epochs/{k}" for k in range(1, (self.config.epochs or 1) + 1)]
         return names
 
     def _line_search_sizes(self) -> list[int]:
@@ -108,6 +108,7 @@ class NoiseParts:
             yield
             return
         batch = self._normalized(batch)
+        epochs, minibatches = self.config.epochs or 1, self.config.minibatches or 1
         steps = 0
 
         def measure() -> None:
@@ -116,7 +117,7 @@ class NoiseParts:
                 sums = FormSums()
                 for unit in self.units:
                     sums.add(self._gradient(self._losses(batch[:, unit])["total"]))
-            self._take(f"epochs/{1 + steps // self.config.minibatches}", sums.moments())
+            self._take(f"epochs/{1 + steps // minibatches}", sums.moments())
             spent = time.perf_counter() - start
             seconds["measure"] += spent
             seconds["learn"] -= spent
@@ -124,8 +125,8 @@ class NoiseParts:
         def after_step(*_: Any) -> None:
             nonlocal steps
             steps += 1
-            epoch, within = divmod(steps, self.config.minibatches)
-            if within == 0 and epoch < self.config.epochs:
+            epoch, within = divmod(steps, minibatches)
+            if within == 0 and epoch < epochs:
                 measure()
 
         measure()

@@ -28,10 +28,13 @@ class Pictures(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return self.observation_space.sample(), {}
+        return self.picture(), {}
+
+    def picture(self):
+        return self.np_random.integers(0, 256, PICTURES.shape).astype(np.uint8)
 
     def step(self, action):
-        return self.observation_space.sample(), float(self.np_random.normal()), False, False, {}
+        return self.picture(), float(self.np_random.normal()), False, False, {}
 
 
 def weights_to_sb3(ours: nn.Module, theirs: nn.Module) -> dict[str, str]:

@@ -19,7 +19,7 @@ def whole(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def test_taps_cover_every_pixel_evenly(length: int) -> None:
     taps = area_taps(length)
     share = np.zeros(length)
-    np.add.at(share, taps.index, taps.weight)
+    np.add.at(share, taps.pixel, taps.weight)
     np.testing.assert_allclose(taps.weight.sum(0), 1, rtol=1e-6)
     np.testing.assert_allclose(share, SIZE / length, rtol=1e-5)
 

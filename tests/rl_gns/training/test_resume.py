@@ -30,6 +30,20 @@ CASES = {
         *["gym:CartPole-v1", "--algo", "ppo", "--observations", "30000", "--schedule", "linear"],
         *["--log-every", "2000", "--checkpoint-every", "3000", "--noise-budget", "0.2"],
     ],
+    "moba ppo": [
+        *["moba:2v2", "--algo", "ppo", "--num-envs", "12", "--rollout", "8", "--observations", "16000"],
+        *[
+            "--log-every",
+            "1000",
+            "--checkpoint-every",
+            "1500",
+            "--snapshot-every",
+            "2000",
+            "--past-selves",
+            "3",
+        ],
+        *["--noise-budget", "0.2", "--env-options", "game_length", "20", "threads", "1"],
+    ],
     "cartpole a2c": [
         *["gym:CartPole-v1", "--algo", "a2c", "--observations", "40000", "--log-every", "500"],
         *["--checkpoint-every", "2000"],
@@ -113,7 +127,7 @@ def test_five_kills(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    ["cartpole ppo", "sticky ppo", pytest.param("cartpole a2c", marks=pytest.mark.slow)],
+    ["cartpole ppo", "sticky ppo", "moba ppo", pytest.param("cartpole a2c", marks=pytest.mark.slow)],
 )
 def test_two_kills(case: str, tmp_path: Path) -> None:
     subprocess.run(command(CASES[case], tmp_path / "whole"), check=True)

@@ -1,0 +1,152 @@
+"""Who plays where in self-play: the policy on both sides of most worlds, a past self on one side of the others.
+
+What a past self decides is not learnt from, so a world with one gives half the observations. To keep the units of
+noise alike, every noise group holds as many such worlds, its last ones: all groups have the same number of learnt
+streams and the same mix, and the noise of one "environment" is that of an average world, of which
+unit_observations = rollout x learnt streams / num_envs. Sides alternate between the worlds with a past self.
+
+Where `sparring` names scripts, one of them plays in place of the past self in half of those games: two learners that
+both stay at home see nothing of what they miss, a script comes and takes it.
+
+The pool itself is `agents.selfplay`'s; snapshots and draws are part of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from agents.selfplay import PastSelves
+from envs import BatchedEnv, EnvError
+from envs.batched import Step
+from envs.moba.opponents import Scripted
+from rl_gns.errors import UserError
+from rl_gns.training.config import TrainConfig
+
+
+class SelfPlay:
+    """Splits an environment's streams into learnt ones and those of past selves, and plays the latter."""
+
+    def __init__(self, config: TrainConfig, env: BatchedEnv, policy: nn.Module, seed: int) -> None:
+        """env: streams of a world are adjacent, the first half of them team 0, the second team 1.
+
+        Raises:
+            UserError: minibatches, or correlation_envs, that do not fit the learnt streams; no such script.
+        """
+        self.every, self.device = config.snapshot_every, env.device
+        self.pool = PastSelves(config.past_selves)
+        self.past = _worlds_with_past(env.num_envs, config.groups, config.past_worlds(config.groups))
+        heroes = env.agents_per_env // 2
+        theirs = torch.zeros(env.num_envs, 2, heroes, dtype=torch.bool)
+        for i, world in enumerate(self.past):
+            theirs[world, 1 - i % 2] = True
+        # The score of a world against itself is 0 on average, and heroes of a team share theirs.
+        counted = torch.zeros_like(theirs)
+        for i, world in enumerate(self.past):
+            counted[world, i % 2, 0] = True
+        self.learnt = (~theirs).flatten().nonzero().squeeze(1).to(self.device)
+        self.theirs = theirs.flatten().nonzero().squeeze(1).to(self.device)
+        self.counted = counted.flatten()[self.learnt.cpu()].to(self.device)
+        self.heroes = heroes
+        self.learnt_streams = len(self.learnt)
+        rows = self.learnt_streams * (config.rollout or 1)
+        if config.algo == "ppo" and rows % (config.minibatches or 1):
+            raise UserError(
+                f"minibatches={config.minibatches} does not divide the {rows} observations learnt from per update"
+            )
+        first = min(self.past, default=env.num_envs)
+        if config.correlation_every and config.correlation_envs > first:
+            raise UserError(
+                f"correlation_envs is at most {first} here, where world {first} has a past self, "
+                f"got {config.correlation_envs}"
+            )
+        self._generator = torch.Generator().manual_seed(seed)
+        self._actions = torch.Generator(self.device).manual_seed(seed)
+        self._player = copy.deepcopy(policy).requires_grad_(False)
+        self.pool.add(policy)
+        self.snapshots = 0
+        try:
+            self.scripts = [Scripted(name, getattr(env, "layout", None)) for name in _names(config.sparring)]
+        except EnvError as error:
+            raise UserError(f"sparring: {error}") from None
+        self.playing = [self._draw() for _ in self.past]
+        """Of each world with a past self: the member's number, or -1, -2 … for a script."""
+
+    def with_past(self, actions: Tensor, obs: Tensor) -> Tensor:
+        """The learnt streams' `actions` joined with what the past selves do on observations [num_streams, ...]."""
+        joined = actions.new_empty(len(obs), *actions.shape[1:])
+        joined[self.learnt] = actions
+        for member in sorted(set(self.playing)):
+            worlds = torch.tensor([i for i, other in enumerate(self.playing) if other == member])
+            rows = self.theirs.view(-1, self.heroes)[worlds.to(self.device)].flatten()
+            if member < 0:
+                joined[rows] = self.scripts[-1 - member](obs[rows])
+                continue
+            distribution, _ = functional_call(self._player, self.pool.weights[member], (obs[rows],))
+            joined[rows] = distribution.sample(self._actions)
+        return joined
+
+    def _draw(self) -> int:
+        """Who plays the next game of a world with a past self."""
+        if self.scripts:
+            pick = int(torch.randint(2 * len(self.scripts), (1,), generator=self._generator))
+            if pick < len(self.scripts):
+                return -1 - pick
+        return self.pool.draw(1, self._generator)[0]
+
+    def take(self, step: Step) -> Step:
+        """The learnt part of a step, with scores only of games against a past self; draws who plays the next."""
+        mine = Step(*(None if x is None else x[self.learnt] for x in step))
+        score = mine.score.masked_fill(~self.counted, float("nan"))
+        over = ~score.isnan()
+        if bool(over.any()):
+            results = score[self.counted].tolist()  # one a world with a past self, in their order
+            for i, result in enumerate(results):
+                if result > 0 and self.playing[i] in self.pool.quality:
+                    self.pool.beaten(self.playing[i])
+            for i, result in enumerate(results):
+                if result == result:
+                    self.playing[i] = self._draw()
+        return mine._replace(score=score, length=mine.length.masked_fill(~over, float("nan")))
+
+    def snapshot_if_due(self, policy: nn.Module, observations: int) -> None:
+        """Put the policy into the pool whenever `observations` has passed a multiple of `snapshot_every`."""
+        if observations // self.every <= self.snapshots:
+            return
+        self.snapshots = int(observations // self.every)
+        self.pool.add(policy)
+        for i, member in enumerate(self.playing):
+            if member >= 0 and member not in self.pool.weights:
+                self.playing[i] = self._draw()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Pool, who plays, and random states."""
+        return {
+            "pool": self.pool.state_dict(),
+            "playing": list(self.playing),
+            "snapshots": self.snapshots,
+            "generators": [self._generator.get_state(), self._actions.get_state()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.pool.load_state_dict(state["pool"])
+        for weights in self.pool.weights.values():
+            weights.update({name: w.to(self.device) for name, w in weights.items()})
+        self.playing, self.snapshots = list(state["playing"]), state["snapshots"]
+        for generator, saved in zip((self._generator, self._actions), state["generators"], strict=True):
+            generator.set_state(saved.cpu())
+
+
+def _names(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _worlds_with_past(num_envs: int, groups: int, each: int) -> list[int]:
+    """The last `each` worlds of every group."""
+    size = num_envs // groups
+    return [group * size + i for group in range(groups) for i in range(size - each, size)]

@@ -1,0 +1,35 @@
+"""What a rollout takes is computed without taking it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.rollout import Rollout
+from rl_gns.errors import UserError
+from rl_gns.training.memory import refuse_if_too_big, rollout_bytes
+
+SPACES = (spaces.Box(-9, 9, (492,), np.int16), spaces.MultiDiscrete([10, 24, 8]))
+
+
+def test_the_size_is_that_of_the_storage() -> None:
+    real = Rollout.empty(3, 5, *SPACES, torch.device("cpu"))
+    assert real.obs.dtype == torch.int16
+    assert rollout_bytes(3, 5, *SPACES) == sum(
+        getattr(real, field.name).nbytes for field in dataclasses.fields(real)
+    )
+    # Observation, action of three parts, four float32, two flags; a last value a stream.
+    assert rollout_bytes(3, 5, *SPACES) == 15 * (2 * 492 + 24 + 4 * 4 + 2) + 5 * 4
+
+
+def test_too_big_is_refused_with_what_fits() -> None:
+    cpu = torch.device("cpu")
+    refuse_if_too_big(64, 1000, *SPACES, cpu, free=1 << 30)
+    with pytest.raises(UserError, match=r"takes 61\.\d GiB, 1\.0 GiB are free on cpu: use rollout 1 or") as e:
+        refuse_if_too_big(64, 1_000_000, *SPACES, cpu, free=1 << 30)
+    assert "\n" not in str(e.value)
+    need = rollout_bytes(64, 1000, *SPACES)
+    with pytest.raises(UserError, match="use rollout 7 or less"):
+        refuse_if_too_big(64, 1000, *SPACES, cpu, free=need * 7 // 64 + 1000)

@@ -1,0 +1,34 @@
+"""Idle threads are put to sleep and come back."""
+
+import os
+import threading
+
+import pytest
+import torch
+
+from rl_gns.training.threads import openmp_library, sleeper
+
+
+@pytest.mark.skipif(openmp_library() is None, reason="torch does not use GNU OpenMP here")
+def test_threads_end_and_start_again() -> None:
+    threads = torch.get_num_threads()
+    x = torch.randn(2000, 2000)
+    try:
+        torch.set_num_threads(2)
+        expected = (x + 1).sum()
+        before = len(os.listdir("/proc/self/task"))
+        sleeper()()
+        for _ in range(100):
+            if len(os.listdir("/proc/self/task")) < before:
+                break
+            threading.Event().wait(0.02)
+        assert len(os.listdir("/proc/self/task")) < before
+        assert torch.equal((x + 1).sum(), expected)
+        assert len(os.listdir("/proc/self/task")) == before
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_without_the_library_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rl_gns.training.threads.openmp_library", lambda: None)
+    sleeper()()

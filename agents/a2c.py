@@ -66,6 +66,8 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch) -> Parts:
 
     Returns:
         Parts of shape [T, N].
+        The network sees their rows in the order [N, T] (`Batch.flat`): norms of units that are taken inside a
+        backward pass want the loss transposed, and `dim=0`.
     """
     flat = batch.flat()
     distribution, value = policy(flat.obs)

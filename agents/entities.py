@@ -104,6 +104,7 @@ class Kind(nn.Module):
 class Entities(nn.Module):
     """`policy(obs) -> (distribution, value [B])` with a `Branching` distribution over (kind, target, direction)."""
 
+    scale: Tensor
     target_of: Tensor
     direction_of: Tensor
 

@@ -71,6 +71,8 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch, clip: float) -> Parts:
 
     Returns:
         Parts of the batch's leading shape.
+        The network sees their rows in the order [N, T] (`Batch.flat`): norms of units that are taken inside a
+        backward pass want the loss transposed, and `dim=0`.
     """
     shape = batch.advantage.shape
     flat = batch.flat() if len(shape) == 2 else batch

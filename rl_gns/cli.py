@@ -96,6 +96,7 @@ class Eval:
             print(f"video: {self.video}")
 
     def _climb(self, run: Any) -> None:
+        from envs.moba.opponents import OPPONENTS
         from rl_gns.training import ladder
 
         policy = ladder.load_policy(run.config, run.checkpoint(), self.device)
@@ -106,7 +107,7 @@ class Eval:
             games,
             seed=self.seed,
             deterministic=self.deterministic,
-            opponents=ladder.OPPONENTS if self.against is None else (self.against,),
+            opponents=OPPONENTS if self.against is None else (self.against,),
             video=self.video,
         )
         print(ladder.text(found))

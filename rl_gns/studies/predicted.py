@@ -115,18 +115,16 @@ def predict(
 
 def _parts(study: Study, runs: list[PlannedRun], seed: int) -> list[dict[str, Any]]:
     """Each run's last reading of each part: its meter remembers most of a run this short."""
-    last: dict[str, list[float]] = {}
-    for run in runs:
-        readings = read_table(study.folder(run) / "metrics.db", "noise_parts")
-        for part, some in readings.groupby("part"):
-            last.setdefault(str(part), []).append(float(some["noise_scale"].iloc[-1]))
+    readings = [read_table(study.folder(run) / "metrics.db", "noise_parts") for run in runs]
+    last = pd.concat([some.groupby("part").tail(1) for some in readings], ignore_index=True)
     return [
         {
-            "part": part,
-            "runs": len(values),
-            **_columns("noise_scale", over_seeds(pd.Series(values), seed=seed)),
+            "part": str(part),
+            "runs": len(some),
+            **_columns("noise_scale", over_seeds(some["noise_scale"], seed=seed)),
+            "at_least": float(some["noise_scale_low"].min()),
         }
-        for part, values in last.items()
+        for part, some in last.groupby("part")
     ]
 
 

@@ -24,13 +24,13 @@ class TrainConfig:
     algo: Literal["a2c", "ppo"] = "a2c"
     """The learning algorithm."""
     num_envs: int | None = None
-    """Environments stepped together: the batch is num_envs x rollout observations. Default: a2c 16, ppo 8; moba 80."""
+    """Environments stepped together: the batch is num_envs x rollout observations. Default: a2c 16, ppo 8; moba 128."""
     rollout: int | None = None
-    """Decisions of each environment between updates. Default: a2c 5, ppo 128; moba 64."""
+    """Decisions of each environment between updates. Default: a2c 5, ppo and moba 128."""
     observations: float = 10_000_000
     """How long to train, in observations (agent decisions; 4 frames each on Atari)."""
     learning_rate: float | None = None
-    """Step size. Default: a2c 7e-4, ppo 2.5e-4; moba 5e-4."""
+    """Step size. Default: a2c 7e-4, ppo 2.5e-4; moba 1e-3."""
     schedule: Literal["constant", "linear"] = "constant"
     """Whether the learning rate stays or falls linearly to 0 at the last observation."""
     seed: int = 1
@@ -63,7 +63,7 @@ class TrainConfig:
     epochs: int | None = None
     """ppo: passes over each rollout. Default: 4; moba 1."""
     minibatches: int | None = None
-    """ppo: parts of each pass; must divide num_envs x rollout. Default: 4."""
+    """ppo: parts of each pass; must divide num_envs x rollout. Default: 4; moba up to 32."""
     normalize_advantage: bool = True
     """ppo: normalise advantages within each minibatch."""
 
@@ -192,7 +192,7 @@ class TrainConfig:
 
     def environment_options(self) -> dict[str, Any]:
         """Keyword arguments for `envs.make`."""
-        named = {"protocol": self.protocol, "start_spread": self.start_spread}
+        named: dict[str, Any] = {"protocol": self.protocol, "start_spread": self.start_spread}
         if self.opponents not in (None, "self"):
             named["opponent"] = self.opponents
         return {**{key: value for key, value in named.items() if value is not None}, **self.env_options}
@@ -206,7 +206,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 MOBA_DEFAULTS: dict[str, Any] = {
     # OpenAI Five (arXiv 1912.06680): 7.5 decisions a second, a horizon of 180 s, a sample used about once.
     **{"gamma": 0.9993, "gae_lambda": 0.95, "clip": 0.2, "value_coef": 1.0, "epochs": 1},
-    **{"num_envs": 80, "rollout": 64, "learning_rate": 5e-4},
+    **{"num_envs": 128, "rollout": 128, "learning_rate": 1e-3},
 }
 
 
@@ -220,6 +220,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError(f"unknown algorithm {config.algo!r}; there are {', '.join(DEFAULTS)}")
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
+    if moba:
+        rollout = config.rollout or defaults["rollout"]
+        defaults["minibatches"] = math.gcd(32, rollout)  # divides, however many streams are learnt from
     missing = {key: value for key, value in defaults.items() if getattr(config, key) is None}
     config = dataclasses.replace(config, **missing)
     for name in ("num_envs", "rollout", "epochs", "minibatches"):

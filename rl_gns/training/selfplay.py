@@ -14,7 +14,7 @@ The pool itself is `agents.selfplay`'s; snapshots and draws are part of the chec
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,9 +70,10 @@ class SelfPlay:
         self.pool.add(policy)
         self.snapshots = 0
         try:
-            self.scripts = [Scripted(name, getattr(env, "layout", None)) for name in _names(config.sparring)]
+            self.scripts = [Scripted(name, cast(Any, env).layout) for name in _names(config.sparring)]
         except EnvError as error:
             raise UserError(f"sparring: {error}") from None
+        self._known: tuple[list[int], dict[int, Tensor]] = [], {}
         self.playing = [self._draw() for _ in self.past]
         """Of each world with a past self: the member's number, or -1, -2 … for a script."""
 
@@ -80,15 +81,22 @@ class SelfPlay:
         """The learnt streams' `actions` joined with what the past selves do on observations [num_streams, ...]."""
         joined = actions.new_empty(len(obs), *actions.shape[1:])
         joined[self.learnt] = actions
-        for member in sorted(set(self.playing)):
-            worlds = torch.tensor([i for i, other in enumerate(self.playing) if other == member])
-            rows = self.theirs.view(-1, self.heroes)[worlds.to(self.device)].flatten()
+        for member, rows in self._rows().items():
             if member < 0:
                 joined[rows] = self.scripts[-1 - member](obs[rows])
                 continue
             distribution, _ = functional_call(self._player, self.pool.weights[member], (obs[rows],))
             joined[rows] = distribution.sample(self._actions)
         return joined
+
+    def _rows(self) -> dict[int, Tensor]:
+        """The streams of every member at play; worked out anew only when somebody else plays."""
+        if self._known[0] != self.playing:
+            playing, streams = torch.tensor(self.playing), self.theirs.view(-1, self.heroes)
+            of = {member: (playing == member).nonzero().squeeze(1) for member in sorted(set(self.playing))}
+            rows = {member: streams[worlds.to(self.device)].flatten() for member, worlds in of.items()}
+            self._known = list(self.playing), rows
+        return self._known[1]
 
     def _draw(self) -> int:
         """Who plays the next game of a world with a past self."""
@@ -99,9 +107,13 @@ class SelfPlay:
         return self.pool.draw(1, self._generator)[0]
 
     def take(self, step: Step) -> Step:
-        """The learnt part of a step, with scores only of games against a past self; draws who plays the next."""
-        mine = Step(*(None if x is None else x[self.learnt] for x in step))
-        score = mine.score.masked_fill(~self.counted, float("nan"))
+        """The learnt part of a step, with scores only of games against a past self or script; draws the next."""
+        obs, reward, terminated, truncated, score, length = (
+            x[self.learnt]
+            for x in (step.obs, step.reward, step.terminated, step.truncated, step.score, step.length)
+        )
+        final_obs = None if step.final_obs is None else step.final_obs[self.learnt]
+        score = score.masked_fill(~self.counted, float("nan"))
         over = ~score.isnan()
         if bool(over.any()):
             results = score[self.counted].tolist()  # one a world with a past self, in their order
@@ -111,7 +123,8 @@ class SelfPlay:
             for i, result in enumerate(results):
                 if result == result:
                     self.playing[i] = self._draw()
-        return mine._replace(score=score, length=mine.length.masked_fill(~over, float("nan")))
+        length = length.masked_fill(~over, float("nan"))
+        return Step(obs, reward, terminated, truncated, final_obs, score, length)
 
     def snapshot_if_due(self, policy: nn.Module, observations: int) -> None:
         """Put the policy into the pool whenever `observations` has passed a multiple of `snapshot_every`."""

@@ -13,6 +13,7 @@ group, one thread, over 256 worlds.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -34,19 +35,24 @@ WARM_UP = 600
 """Decisions before the clock starts: lanes are full and heroes fight by then."""
 
 
-def mid_game(name: str, worlds: int, threads: int = 0) -> MobaEnv:
-    """Worlds in the middle of games; those beyond 1024 copy the first, so that warming up stays short."""
-    small = envs.make(f"moba:{name}", min(worlds, 1024), threads=threads, game_length=3600)
+@functools.cache
+def warm(name: str) -> dict[str, Any]:
+    """Snapshot of 1024 worlds in the middle of games."""
+    env = envs.make(f"moba:{name}", 1024, game_length=3600)
     for _ in range(WARM_UP):
-        small.step(actions_of(small))
-    if worlds <= 1024:
-        return small
+        env.step(actions_of(env))
+    return env.state_dict()
+
+
+def mid_game(name: str, worlds: int, threads: int = 0) -> MobaEnv:
+    """Worlds in the middle of games: the first of `warm`, or copies of them with luck of their own from here on."""
     env = envs.make(f"moba:{name}", worlds, threads=threads, game_length=3600)
-    state, copies = small.state_dict(), -(-worlds // 1024)
+    state, mine = dict(warm(name)), env.state_dict()
     for key in (*env.state, "obs"):
-        state[key] = torch.cat([state[key]] * copies)[:worlds]
-    state["game"][:, st.WORLD] = torch.arange(worlds)
-    env.load_state_dict({**state, "settings": env.state_dict()["settings"]})
+        state[key] = torch.cat([state[key]] * -(-worlds // 1024))[:worlds]
+    # A world's draws come from its keys.
+    state["game"][:, [st.KEY_LOW, st.KEY_HIGH]] = mine["game"][:, [st.KEY_LOW, st.KEY_HIGH]]
+    env.load_state_dict({**state, "settings": mine["settings"]})
     return env
 
 
@@ -152,7 +158,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384, 65536])
     parser.add_argument("--games", nargs="+", default=["1v1", "5v5"])
     parser.add_argument("--threads", type=int, default=0, help="0: all this process may use")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of stepping per cell")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of stepping per cell")
     parser.add_argument("--no-shares", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

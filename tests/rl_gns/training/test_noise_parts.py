@@ -163,6 +163,7 @@ def test_finds_the_exact_noise_scales_of_the_bandit(trainer_of):
         learning_rate=1e-12,
         entropy_coef=0.05,
         num_envs=8,
+        noise_groups=8,
         rollout=64,
     )
     for _ in range(100):
@@ -204,7 +205,7 @@ def test_each_epoch_is_measured_at_its_first_weights(trainer_of):
     seen = []
     for k in (1, 2, 3):
         expected = per_environment_moments(
-            lambda: ppo.loss(twin.policy, whole, 0.1).total(0.5, 0.01), twin.policy, units=4
+            lambda: ppo.loss(twin.policy, whole, 0.1).total(0.5, 0.01).T, twin.policy, units=4, dim=0
         )
         found = measuring.parts.meters[f"epochs/{k}"].read()
         assert found.signal == pytest.approx(expected.signal, rel=1e-3)

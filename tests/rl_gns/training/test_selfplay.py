@@ -115,6 +115,7 @@ def test_groups_are_chosen_so_that_each_has_a_past_self() -> None:
     assert (config.groups, config.past_worlds(config.groups)) == (4, 1)
     config = TrainConfig(env="moba:1v1", algo="ppo", num_envs=80)
     assert (config.groups, config.past_worlds(config.groups)) == (8, 2)
+    assert resolve(dataclasses.replace(config, rollout=24)).minibatches == 8
     scripted = TrainConfig(env="moba:1v1", algo="ppo", num_envs=16, opponents="laner")
     assert (scripted.groups, scripted.past_worlds(8)) == (8, 0)
     assert scripted.environment_options() == {"opponent": "laner"}

@@ -61,7 +61,7 @@ class Eval:
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
     """Take the most likely action instead of sampling."""
     video: Path | None = None
-    """Film the first game into this .mp4 or .gif; moba: that against the last script."""
+    """Film the first game into this .mp4 or .gif; moba: that against the last script, the policy in blue."""
     against: str | None = None
     """moba: play this script only, and not all: idle, random, laner, bully."""
     device: str = "cpu"

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.atari_game import AtariGame
@@ -24,7 +24,6 @@ def test_taps_cover_every_pixel_evenly(length: int) -> None:
     np.testing.assert_allclose(share, SIZE / length, rtol=1e-5)
 
 
-@settings(deadline=None)
 @given(
     height=st.sampled_from([210, 250]),
     colours=st.sampled_from([2, 5, 256]),

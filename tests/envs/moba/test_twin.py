@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from envs.moba import state as st
-from envs.moba.compile import plain
+from envs.moba.compile import cache_folder, plain
 from envs.moba.engine import CpuWorlds
 from envs.moba.opponents import OPPONENTS
 from envs.moba.options import parse
@@ -109,6 +109,24 @@ def test_compiled_and_plain_scripts_agree(script):
     for i in range(len(slow)):
         twin.rules.decide(OPPONENTS.index(script), twin.knobs, memoryview(obs), i, memoryview(slow))
     np.testing.assert_array_equal(fast, slow)
+
+
+def test_rules_call_nothing_that_a_gpus_compiler_does_not_know():
+    rules = vars(plain())
+    for name, rule in rules.items():
+        if callable(rule):
+            # `min` and `max` of integers of different widths do not compile there.
+            assert not set(rule.__code__.co_names) - set(rules) - {"range", "abs"}, name
+
+
+def test_machine_code_is_kept_where_the_user_may_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == cache_folder()
+    assert cache_folder().is_relative_to(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache_folder() != cache_folder()
+    assert cache_folder().is_dir()
 
 
 SIMULATED = """

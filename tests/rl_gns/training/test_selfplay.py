@@ -79,7 +79,13 @@ MakeTrainer = Callable[..., Trainer]
 def make_trainer(monkeypatch: pytest.MonkeyPatch) -> MakeTrainer:
     def make(agents: int = 2, num_envs: int = 10, **settings: Any) -> Trainer:
         monkeypatch.setattr(envs, "make", lambda *_, **__: Duel(num_envs, agents))
-        values = {"rollout": 4, "minibatches": 2, "noise_budget": 1.0, "snapshot_every": 100, "seed": 3}
+        values = {
+            "rollout": 4,
+            "minibatches": 2,
+            "noise_budget": 1.0,
+            "snapshot_every": 100,
+            "seed": 3,
+        }
         config = TrainConfig(
             env="moba:duel", algo="ppo", num_envs=num_envs, device="cpu", **{**values, **settings}
         )
@@ -261,7 +267,8 @@ def test_restored_it_goes_on_bit_for_bit(make_trainer: MakeTrainer) -> None:
 
 def test_moba_settings_follow_openai_five_and_can_be_changed() -> None:
     config = resolve(TrainConfig(env="moba:5v5", algo="ppo"))
-    assert (config.gamma, config.gae_lambda, config.clip) == (0.9993, 0.95, 0.2)
+    assert (config.gamma, config.gae_lambda, config.clip) == (0.9993, 0.99, 0.2)
+    assert config.past_worlds(config.groups) * config.groups / (config.num_envs or 0) == 0.2
     assert (config.value_coef, config.entropy_coef, config.epochs) == (1.0, 0.01, 1)
     assert resolve(TrainConfig(env="moba:5v5", algo="ppo", gamma=0.99)).gamma == 0.99
     assert resolve(TrainConfig(env="atari:pong", algo="ppo")).gamma == 0.99

@@ -178,28 +178,36 @@ class AtariEnv(BatchedEnv):
         self._memory["actions"].copy_(actions)
         for remote in self._remotes:
             remote.begin_step()
+        older = self._shifted()  # while the emulators work
         for remote in self._remotes:
             remote.receive()
-        return self._collect()
+        return self._collect(older)
 
-    def _collect(self) -> Step:
+    def _shifted(self) -> Tensor:
+        """A new stack with the three frames that stay; the newest is yet to come."""
+        stack = torch.empty_like(self._obs)
+        if self.device.type == "cpu":
+            # NumPy copies on this thread: torch would wake its thread pool, which then spins beside the emulators.
+            stack.numpy()[:, :-1] = self._obs.numpy()[:, 1:]
+        else:
+            stack[:, :-1] = self._obs[:, 1:]
+        return stack
+
+    def _collect(self, older: Tensor) -> Step:
         memory = self._memory
         ended = memory["terminated"] | memory["truncated"]
         rows = np.flatnonzero(ended.numpy())
-        before, self._obs = self._obs, torch.empty_like(self._obs)
+        self._obs = older
         final_obs = None
         if self.device.type == "cpu":
-            # NumPy copies on this thread: torch would wake its thread pool, which then spins beside the emulators.
-            old, new = before.numpy(), self._obs.numpy()
-            new[:, :-1] = old[:, 1:]
+            new = self._obs.numpy()
             if rows.size:
-                final_obs = torch.empty_like(before)
+                final_obs = torch.empty_like(self._obs)
                 final_obs.numpy()[rows, :-1] = new[rows, :-1]
                 final_obs.numpy()[rows, -1] = memory["finals"].numpy()[rows]
                 new[rows, :-1] = 0
             new[:, -1] = memory["frames"].numpy()
         else:
-            self._obs[:, :-1] = before[:, 1:]
             if rows.size:
                 at = torch.from_numpy(rows).to(self.device)
                 final_obs = self._obs.clone()

@@ -127,7 +127,11 @@ def test_five_kills(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    ["cartpole ppo", "sticky ppo", "moba ppo", pytest.param("cartpole a2c", marks=pytest.mark.slow)],
+    [
+        "cartpole ppo",
+        "sticky ppo",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("moba ppo", "cartpole a2c")),
+    ],
 )
 def test_two_kills(case: str, tmp_path: Path) -> None:
     subprocess.run(command(CASES[case], tmp_path / "whole"), check=True)

@@ -1,6 +1,6 @@
 """Advantage actor-critic (A2C, the synchronous form of Mnih et al. 2016), as in OpenAI Baselines.
 
-Settings, loss, batch, update: read top to bottom; `ppo.py` has the same four in the same order, so that their diff
+Settings, loss, update: read top to bottom; `ppo.py` has the same three in the same order, so that their diff
 shows what differs.
 """
 
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.backward import Backward, plain_backward
-from agents.optimizers import RMSpropTF
-from agents.returns import gae
-from agents.rollout import Batch, Rollout, by_time
+from agents.optimizers import RMSpropTF, clipped_step
+from agents.rollout import Batch, by_time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,23 +78,6 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch) -> Parts:
     )
 
 
-def batch_of(rollout: Rollout, settings: Settings) -> Batch:
-    """Returns and advantages of a fresh rollout; [T, N] each."""
-    advantage = gae(
-        rollout.reward,
-        rollout.value,
-        rollout.last_value,
-        rollout.terminated,
-        rollout.truncated,
-        rollout.bootstrap,
-        settings.gamma,
-        settings.gae_lambda,
-    )
-    return Batch(
-        rollout.obs, rollout.actions, rollout.log_prob, advantage, advantage + rollout.value, rollout.value
-    )
-
-
 def make_optimizer(policy: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """RMSProp in TensorFlow's or torch's form."""
     options: dict[str, Any] = {
@@ -132,7 +114,7 @@ def update(
 
     optimizer.zero_grad(set_to_none=True)
     backward(loss_of)
-    norm = step(policy, optimizer, settings.max_grad_norm)
+    norm = clipped_step(policy, optimizer, settings.max_grad_norm)
     means = {
         name: torch.stack([getattr(p, name) for p in parts_seen]).mean()
         for name in ("policy", "value", "entropy")
@@ -143,15 +125,3 @@ def update(
         "entropy": float(means["entropy"]),
         "grad_norm": norm,
     }
-
-
-def step(policy: nn.Module, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> float:
-    """Clip, check, step. Returns the global gradient norm before clipping; raises FloatingPointError if not finite."""
-    norm_tensor = nn.utils.clip_grad_norm_(
-        policy.parameters(), max_grad_norm if max_grad_norm > 0 else float("inf"), foreach=True
-    )
-    norm = float(norm_tensor)
-    if not (norm < float("inf")):
-        raise FloatingPointError(f"the gradient norm is {norm}")
-    optimizer.step()
-    return norm

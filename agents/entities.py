@@ -22,6 +22,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.distributions import Branching, Categorical
+from agents.initialization import orthogonal
 
 WIDTH, TRUNK, KEY = 48, 128, 32
 
@@ -88,8 +89,8 @@ class Kind(nn.Module):
         origin = torch.eye(len(blocks)).repeat_interleave(torch.tensor(self.sizes), 0)
         self.register_buffer("scale", 1 / torch.tensor(first.scale, dtype=torch.float32), persistent=False)
         self.register_buffer("origin", origin, persistent=False)  # [rows, blocks], one-hot
-        self.dense1 = _orthogonal(nn.Linear(self.features + len(blocks), WIDTH))
-        self.dense2 = _orthogonal(nn.Linear(WIDTH, WIDTH))
+        self.dense1 = orthogonal(nn.Linear(self.features + len(blocks), WIDTH))
+        self.dense2 = orthogonal(nn.Linear(WIDTH, WIDTH))
 
     def forward(self, obs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """obs [B, D] -> encodings [B, rows, WIDTH] and each block's maximum [B, WIDTH] over visible rows, else 0."""
@@ -140,13 +141,13 @@ class Entities(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
 
         pools = sum(len(kind.sizes) for kind in self.kinds.values())  # type: ignore[arg-type, misc]
-        self.globals = _orthogonal(nn.Linear(self.numbers, WIDTH))
-        self.dense1 = _orthogonal(nn.Linear((pools + 1) * WIDTH, TRUNK))
-        self.dense2 = _orthogonal(nn.Linear(TRUNK, TRUNK))
-        self.key = _orthogonal(nn.Linear(WIDTH, KEY), 1.0)
-        self.query = _orthogonal(nn.Linear(TRUNK, self.variants * KEY), 0.1)
-        self.choice = _orthogonal(nn.Linear(TRUNK, len(names) + sizes[2]), 0.01)
-        self.value = _orthogonal(nn.Linear(TRUNK, 1), 1.0)
+        self.globals = orthogonal(nn.Linear(self.numbers, WIDTH))
+        self.dense1 = orthogonal(nn.Linear((pools + 1) * WIDTH, TRUNK))
+        self.dense2 = orthogonal(nn.Linear(TRUNK, TRUNK))
+        self.key = orthogonal(nn.Linear(WIDTH, KEY), 1.0)
+        self.query = orthogonal(nn.Linear(TRUNK, self.variants * KEY), 0.1)
+        self.choice = orthogonal(nn.Linear(TRUNK, len(names) + sizes[2]), 0.01)
+        self.value = orthogonal(nn.Linear(TRUNK, 1), 1.0)
         self.split = [len(names), sizes[2]]
 
     def forward(self, obs: Tensor) -> tuple[Branching, Tensor]:
@@ -181,9 +182,3 @@ class Entities(nn.Module):
 def _any(mask: Tensor) -> Tensor:
     """A choice with nothing legal is open to all: its kind is masked out, and probabilities must stay numbers."""
     return mask | ~mask.any(-1, keepdim=True)
-
-
-def _orthogonal(layer: nn.Linear, gain: float = 2**0.5) -> nn.Linear:
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import gymnasium
 import torch
@@ -20,17 +20,7 @@ from torch import Tensor, nn
 
 from agents.distributions import Categorical, Distribution, Gaussian, Joint
 from agents.entities import Entities, Layout
-
-SQRT2 = math.sqrt(2.0)
-Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
-
-
-def orthogonal(layer: Layer, gain: float = SQRT2) -> Layer:
-    """Give `layer` an orthogonal weight with `gain` (Saxe et al. 2013) and a zero bias; returns it."""
-    nn.init.orthogonal_(layer.weight, gain)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
+from agents.initialization import orthogonal
 
 
 def pictures(obs: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""RMSProp as TensorFlow has it, which OpenAI Baselines' A2C and so the paper used.
+"""RMSProp as TensorFlow has it, which OpenAI Baselines' A2C and so the paper used; and the step that clips first.
 
-It differs from torch's in two ways that change the first thousand updates: the mean square starts at 1 instead of
-0, and epsilon sits inside the square root.
+This RMSProp differs from torch's in two ways that change the first thousand updates: the mean square starts at 1
+instead of 0, and epsilon sits inside the square root.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class RMSpropTF(torch.optim.Optimizer):
@@ -44,3 +44,15 @@ class RMSpropTF(torch.optim.Optimizer):
             root = torch._foreach_add(squares, group["eps"])
             torch._foreach_sqrt_(root)
             torch._foreach_addcdiv_(params, grads, root, -group["lr"])
+
+
+def clipped_step(policy: nn.Module, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> float:
+    """Clip, check, step. Returns the global gradient norm before clipping; raises FloatingPointError if not finite."""
+    norm_tensor = nn.utils.clip_grad_norm_(
+        policy.parameters(), max_grad_norm if max_grad_norm > 0 else float("inf"), foreach=True
+    )
+    norm = float(norm_tensor)
+    if not (norm < float("inf")):
+        raise FloatingPointError(f"the gradient norm is {norm}")
+    optimizer.step()
+    return norm

@@ -1,6 +1,6 @@
 """Proximal policy optimization (Schulman et al. 2017) with a clipped objective.
 
-Settings, loss, batch, update, in the order of `a2c.py`.
+Settings, loss, update, in the order of `a2c.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agents.a2c import step
 from agents.backward import Backward
-from agents.returns import gae
-from agents.rollout import Batch, Rollout, by_time
+from agents.optimizers import clipped_step
+from agents.rollout import Batch, by_time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,23 +93,6 @@ def normalized(advantage: Tensor) -> Tensor:
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
-def batch_of(rollout: Rollout, settings: Settings) -> Batch:
-    """Returns and advantages of a fresh rollout; [T, N] each, advantages as GAE gives them."""
-    advantage = gae(
-        rollout.reward,
-        rollout.value,
-        rollout.last_value,
-        rollout.terminated,
-        rollout.truncated,
-        rollout.bootstrap,
-        settings.gamma,
-        settings.gae_lambda,
-    )
-    return Batch(
-        rollout.obs, rollout.actions, rollout.log_prob, advantage, advantage + rollout.value, rollout.value
-    )
-
-
 def make_optimizer(policy: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Adam, in one pass over the weights where the device has that: a seventh of the time on a CPU."""
     fused = all(p.device.type in ("cpu", "cuda") for p in policy.parameters())
@@ -167,7 +149,7 @@ def update(
             parts = loss(policy, part, settings.clip)
             optimizer.zero_grad(set_to_none=True)
             parts.total(settings.value_coef, settings.entropy_coef).mean().backward()
-            norms.append(step(policy, optimizer, settings.max_grad_norm))
+            norms.append(clipped_step(policy, optimizer, settings.max_grad_norm))
             with torch.no_grad():
                 log_ratio = parts.ratio.log()
                 seen.append(

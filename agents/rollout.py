@@ -10,6 +10,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from agents.returns import gae
+
 _DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float32": torch.float32, "float64": torch.float32}
 
 
@@ -78,6 +80,20 @@ class Rollout:
     def streams(self) -> int:
         """N."""
         return self.reward.shape[1]
+
+    def batch(self, gamma: float, gae_lambda: float) -> Batch:
+        """Returns and advantages of a full rollout; [T, N] each, advantages as GAE gives them (A2C: λ = 1)."""
+        advantage = gae(
+            self.reward,
+            self.value,
+            self.last_value,
+            self.terminated,
+            self.truncated,
+            self.bootstrap,
+            gamma,
+            gae_lambda,
+        )
+        return Batch(self.obs, self.actions, self.log_prob, advantage, advantage + self.value, self.value)
 
 
 @dataclasses.dataclass(frozen=True)

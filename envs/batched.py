@@ -51,6 +51,8 @@ class BatchedEnv(abc.ABC):
     device: device
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
+    layout: Any = None
+    """What the parts of an observation mean, for a network that treats them apart; None where nothing is said."""
 
     @property
     def num_streams(self) -> int:

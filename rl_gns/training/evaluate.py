@@ -85,7 +85,7 @@ def _play(
             run.config.network,
             env.observation_space,
             env.action_space,
-            layout=getattr(env, "layout", None),
+            layout=env.layout,
         ).to(device)
         policy.load_state_dict(state["policy"])
         env.reset()

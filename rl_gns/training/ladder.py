@@ -130,7 +130,7 @@ def climb(
     among = {} if among is None else among
     results: Results = {}
     with envs.make(config.env, games, device, seed, **options) as env:
-        scripts: dict[str, Player] = {name: Scripted(name, cast(Any, env).layout) for name in opponents}
+        scripts: dict[str, Player] = {name: Scripted(name, env.layout) for name in opponents}
         for name, script in scripts.items():
             film = video if name == opponents[-1] else None
             player = PolicyPlayer(policy, seed, deterministic)
@@ -171,7 +171,7 @@ class Climber:
 def load_policy(config: TrainConfig, state: Mapping[str, Any], device: str = "cpu") -> nn.Module:
     """The policy of a checkpoint's `state`."""
     with envs.make(config.env, 1, device, 0, **config.environment_options()) as env:
-        layout = getattr(env, "layout", None)
+        layout = env.layout
         policy = make_policy(config.network, env.observation_space, env.action_space, layout=layout)
     policy.load_state_dict(state["policy"])
     return policy.to(device)

@@ -87,7 +87,7 @@ class Trainer:
                 self.env.observation_space,
                 self.env.action_space,
                 policy_seed,
-                getattr(self.env, "layout", None),
+                self.env.layout,
             ).to(self.device)
             self.selfplay = SelfPlay(config, self.env, self.policy, past_seed) if config.self_play else None
             streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
@@ -144,10 +144,10 @@ class Trainer:
         cadence = self.config.noise_cadence
         due = cadence > 0 and self.updates % cadence == 0
         self.backward.moments = None
+        batch = self.rollout.batch(self.settings.gamma, self.settings.gae_lambda)
+        self._measure_parts(batch)
         try:
             if isinstance(self.settings, a2c.Settings):
-                batch = a2c.batch_of(self.rollout, self.settings)
-                self._measure_parts(batch)
                 with self._phase("learn"), self.recall.replaying():
                     stats = a2c.update(
                         self.policy,
@@ -157,8 +157,6 @@ class Trainer:
                         backward=self.backward if due else plain_backward,
                     )
             else:
-                batch = ppo.batch_of(self.rollout, self.settings)
-                self._measure_parts(batch)
                 if due:
                     with self._phase("measure"):
                         self.optimizer.zero_grad(set_to_none=True)
@@ -257,25 +255,21 @@ class Trainer:
     def take_row(self) -> tuple[dict[str, float], list[tuple[int, int, float, float]]]:
         """A metric row over the updates since the last one, and the games finished since; starts both anew."""
         reading = self.meter.read()
+        measured = reading.observations > 0
         row = {name: total / self.summed for name, total in self.sums.items()}
         row |= {
             "observations": self.observations,
             "score": self.score,
             "games": self.games,
             "noise_scale": math.nan if reading.value is None else reading.value,
-            "noise_scale_low": reading.low if self.meter_started else math.nan,
-            "noise_scale_high": reading.high if self.meter_started else math.nan,
+            "noise_scale_low": reading.low if measured else math.nan,
+            "noise_scale_high": reading.high if measured else math.nan,
             "signal": reading.signal,
             "noise": reading.noise,
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
         episodes, self.episodes, self.sums, self.summed = self.episodes, [], {}, 0
         return row, episodes
-
-    @property
-    def meter_started(self) -> bool:
-        """Whether anything was measured yet."""
-        return self.meter.read().observations > 0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what comes next; only tensors, numbers, strings, lists and dicts."""

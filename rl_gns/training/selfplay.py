@@ -14,7 +14,7 @@ The pool itself is `agents.selfplay`'s; snapshots and draws are part of the chec
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class SelfPlay:
         self.pool.add(policy)
         self.snapshots = 0
         try:
-            self.scripts = [Scripted(name, cast(Any, env).layout) for name in _names(config.sparring)]
+            self.scripts = [Scripted(name, env.layout) for name in _names(config.sparring)]
         except EnvError as error:
             raise UserError(f"sparring: {error}") from None
         self._known: tuple[list[int], dict[int, Tensor]] = [], {}

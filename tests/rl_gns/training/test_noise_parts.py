@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.func import hessian
 
-from agents import a2c, ppo
+from agents import ppo
 from agents.optimizers import RMSpropTF
 from rl_gns.cli import main
 from rl_gns.errors import UserError
@@ -199,7 +199,7 @@ def test_each_epoch_is_measured_at_its_first_weights(trainer_of):
     measuring.update()
     twin.env.reset()
     twin._collect()
-    batch = ppo.batch_of(twin.rollout, twin.settings)
+    batch = twin.rollout.batch(twin.settings.gamma, twin.settings.gae_lambda)
     whole = dataclasses.replace(batch, advantage=ppo.normalized(batch.advantage))
     once = dataclasses.replace(twin.settings, epochs=1)
     seen = []
@@ -267,7 +267,7 @@ def test_the_surrogate_has_the_gradient_of_the_loss_that_trains(trainer_of):
     trainer = trainer_of()
     trainer.update()
     trainer._collect()
-    batch = a2c.batch_of(trainer.rollout, trainer.settings)
+    batch = trainer.rollout.batch(trainer.settings.gamma, trainer.settings.gae_lambda)
     parts = trainer.parts
     for a, b in zip(
         parts._gradient(parts._surrogate(batch)), parts._gradient(parts._losses(batch)["total"]), strict=True

@@ -218,7 +218,7 @@ def test_the_unit_of_noise_is_the_world(make_trainer: MakeTrainer, agents: int, 
     assert isinstance(settings, ppo.Settings)
     assert not torch.equal(start["value.weight"], end["value.weight"])
     policy.load_state_dict(start)
-    batch = ppo.batch_of(trainer.rollout, settings)
+    batch = trainer.rollout.batch(settings.gamma, settings.gae_lambda)
     advantage = ppo.normalized(batch.advantage)
     groups, learnt = trainer.config.groups, trainer.rollout.streams
     streams = torch.arange(10 * agents) if trainer.selfplay is None else trainer.selfplay.learnt

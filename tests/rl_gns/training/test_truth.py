@@ -73,7 +73,7 @@ def test_a2c_moments_equal_a_loop_over_environments() -> None:
     for _ in range(3):
         trainer.update()
     assert isinstance(trainer.settings, a2c.Settings)
-    batch = a2c.batch_of(trainer.rollout, trainer.settings)
+    batch = trainer.rollout.batch(trainer.settings.gamma, trainer.settings.gae_lambda)
     parameters = list(trainer.policy.parameters())
 
     def gradient(streams: slice) -> torch.Tensor:

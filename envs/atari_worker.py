@@ -1,7 +1,7 @@
-"""A worker process: owns a slice of the games and steps them when told, over one socket and shared memory.
+"""A worker process: owns some of the games and steps them when told, over one socket and shared memory.
 
 Protocol: one byte that says what follows, and for all but a step one message of a `Connection`:
-    parent -> worker  STEP                         step environments [low, high) with the shared actions
+    parent -> worker  WHOLE, FIRST, SECOND         step its games, or those of one half of the batch
                       REQUEST, pickled (name, value)  "reset" seed, "state" None, "restore" [state], "render" index
     worker -> parent  DONE                         the step is in shared memory
                       ANSWER, pickle; FAILED, text    (one line)
@@ -27,8 +27,9 @@ from envs import shared_memory
 from envs.atari_game import AtariGame
 from envs.atari_picture import SIZE
 from envs.protocol import Protocol
+from envs.waiting import Waiter
 
-STEP, REQUEST, DONE, ANSWER, FAILED = b"s", b"r", b"d", b"a", b"f"
+WHOLE, FIRST, SECOND, REQUEST, DONE, ANSWER, FAILED = b"w", b"1", b"2", b"r", b"d", b"a", b"f"
 
 
 def layout(num_envs: int) -> shared_memory.Layout:
@@ -37,11 +38,8 @@ def layout(num_envs: int) -> shared_memory.Layout:
         "actions": ((num_envs,), "int64"),
         "frames": ((num_envs, SIZE, SIZE), "uint8"),
         "finals": ((num_envs, SIZE, SIZE), "uint8"),
-        "rewards": ((num_envs,), "float32"),
-        "terminated": ((num_envs,), "bool"),
-        "truncated": ((num_envs,), "bool"),
-        "scores": ((num_envs,), "float32"),
-        "lengths": ((num_envs,), "float32"),
+        "ends": ((2, num_envs), "bool"),  # terminated, truncated
+        "numbers": ((3, num_envs), "float32"),  # reward, score, length
     }
 
 
@@ -52,52 +50,69 @@ class Task:
     game: str
     protocol: Protocol
     num_envs: int
-    low: int
-    high: int
+    games: tuple[int, ...]
+
+    def part(self, which: bytes) -> tuple[int, ...]:
+        """Its games in the WHOLE batch, or the FIRST or SECOND half."""
+        middle = -(-self.num_envs // 2)
+        return tuple(i for i in self.games if which == WHOLE or (i < middle) == (which == FIRST))
+
+    def __str__(self) -> str:
+        """The games, for messages."""
+        few = self.games if len(self.games) <= 4 else (*self.games[:3], "…", self.games[-1])
+        return f"environment{'s' * (len(self.games) > 1)} {', '.join(map(str, few))}"
 
 
 class Worker:
-    """Games [low, high) and their places in shared memory."""
+    """Some games and their places in shared memory."""
 
     def __init__(self, task: Task, memory: dict[str, np.ndarray]) -> None:
-        self.task, self.memory = task, memory
+        self._places = memory["actions"], memory["ends"], memory["numbers"]
         frames, finals = memory["frames"], memory["finals"]
-        self.games = [
-            AtariGame(task.game, task.protocol, frames[i], finals[i]) for i in range(task.low, task.high)
-        ]
+        self.games = {i: AtariGame(task.game, task.protocol, frames[i], finals[i]) for i in task.games}
+        self._parts = {
+            which: [(i, self.games[i]) for i in task.part(which)] for which in (WHOLE, FIRST, SECOND)
+        }
 
-    def step(self) -> None:
-        """Advance every game by its action."""
-        m = self.memory
-        actions = m["actions"]
-        for i, game in enumerate(self.games, self.task.low):
-            m["rewards"][i], m["terminated"][i], m["truncated"][i], m["scores"][i], m["lengths"][i] = (
-                game.step(int(actions[i]))
-            )
+    @property
+    def action_names(self) -> list[str]:
+        """What the game's actions are called; empty if there is no game here."""
+        return [action.name for game in list(self.games.values())[:1] for action in game.actions]
+
+    def step(self, which: bytes) -> None:
+        """Advance the games of one part by their actions."""
+        actions, (terminated, truncated), (rewards, scores, lengths) = self._places
+        i = -1
+        try:
+            for i, game in self._parts[which]:
+                rewards[i], terminated[i], truncated[i], scores[i], lengths[i] = game.step(int(actions[i]))
+        except Exception as error:
+            raise RuntimeError(f"environment {i}: {type(error).__name__}: {error}") from error
 
     def answer(self, name: str, value: Any) -> Any:
         """Serve a request that is not a step."""
         if name == "reset":
-            for i, game in enumerate(self.games, self.task.low):
+            for i, game in self.games.items():
                 game.reset(value, i)
             return None
         if name == "state":
-            return [game.state() for game in self.games]
+            return [game.state() for game in self.games.values()]
         if name == "restore":
-            for game, state in zip(self.games, value, strict=True):
+            for game, state in zip(self.games.values(), value, strict=True):
                 game.restore(state)
             return None
         if name == "render":
-            return self.games[value - self.task.low].render()
+            return self.games[value].render()
         raise ValueError(f"unknown request {name!r}")
 
 
 def serve(connection: Connection, worker: Worker) -> None:
     """Answer until the parent hangs up."""
     descriptor = connection.fileno()
+    waiter = Waiter(descriptor)
     while True:
         try:
-            kind = os.read(descriptor, 1)
+            kind = waiter.read()
             request = connection.recv_bytes() if kind == REQUEST else b""
         except (EOFError, ConnectionError):
             return
@@ -105,14 +120,15 @@ def serve(connection: Connection, worker: Worker) -> None:
             return
         reply = b""
         try:
-            if kind == STEP:
-                worker.step()
-                answer = DONE
-            else:
+            if kind == REQUEST:
                 answer, reply = ANSWER, pickle.dumps(worker.answer(*pickle.loads(request)))
+            else:
+                worker.step(kind)
+                answer = DONE
         except Exception as error:
             traceback.print_exc()
-            answer, reply = FAILED, f"{type(error).__name__}: {error}".encode()
+            name = f"{type(error).__name__}: " if kind == REQUEST else ""
+            answer, reply = FAILED, f"{name}{error}".encode()
         try:
             os.write(descriptor, answer)
             if answer != DONE:
@@ -130,7 +146,7 @@ def main() -> None:
     gc.freeze()
     gc.disable()  # a collection in mid-step would stall the whole batch; nothing here makes cycles
     os.write(connection.fileno(), ANSWER)
-    connection.send_bytes(pickle.dumps([action.name for action in worker.games[0].actions]))
+    connection.send_bytes(pickle.dumps(worker.action_names))
     serve(connection, worker)
 
 

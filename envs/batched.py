@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from torch import Tensor, device
+from torch import Tensor, cat, device, empty
 
 
 class EnvError(ValueError):
@@ -49,6 +49,8 @@ class BatchedEnv(abc.ABC):
     steps_elsewhere: bool = False
     """Whether `step` waits for processes of its own, which want the processors meanwhile."""
     device: device
+    _half_actions: tuple[Tensor, ...] = (empty(0), empty(0))
+    _half_step: Step
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
     layout: Any = None
@@ -66,6 +68,30 @@ class BatchedEnv(abc.ABC):
     @abc.abstractmethod
     def step(self, actions: Tensor) -> Step:
         """Advance every stream by one decision. actions: [N] or [N, parts], of `action_space`."""
+
+    @property
+    def halves(self) -> tuple[slice, slice]:
+        """The streams of the two half-batches, of whole environments; the first is the larger."""
+        middle = -(-self.num_envs // 2) * self.agents_per_env
+        return slice(0, middle), slice(middle, self.num_streams)
+
+    def step_begin(self, half: int, actions: Tensor) -> None:
+        """Begin a decision of half 0 or 1; `step_end` brings what came of it. actions: [n, ...], of its n streams.
+
+        Always in the order begin 0, begin 1, end 0, begin 0, end 1, begin 1, … end 0, end 1: one half can be stepped
+        while a policy acts on the other. This default steps both when the first is fetched.
+        """
+        first, second = self._half_actions
+        self._half_actions = (actions, second) if half == 0 else (first, actions)
+
+    def step_end(self, half: int) -> Step:
+        """What `step` would have brought to the streams of the half that was begun first; tensors [n, ...]."""
+        if half == 0:
+            self._half_step = self.step(cat(self._half_actions))
+        rows = self.halves[half]
+        step = Step(*(None if part is None else part[rows] for part in self._half_step))  # type: ignore[arg-type]
+        ended = bool((step.terminated | step.truncated).any())
+        return step if ended else step._replace(final_obs=None)
 
     @abc.abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import envs
-from envs.atari import WorkerDied
+from envs.atari_crew import WorkerDied, deal
 from envs.atari_game import AtariGame, GameError, atari_games
 from envs.batched import EnvError, Step
 from envs.protocol import PROTOCOLS
@@ -202,28 +202,69 @@ def test_bad_sizes_shapes_and_snapshots_get_one_line() -> None:
             other.load_state_dict(env.state_dict())
 
 
-def test_an_impossible_action_is_reported_and_the_workers_live_on() -> None:
-    with envs.make("atari:pong", 2, workers=1) as env:
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_an_impossible_action_is_reported_wherever_it_is_played_and_all_go_on(bad: int) -> None:
+    with envs.make("atari:pong", 3, workers=2) as env:
         env.reset()
-        with pytest.raises(RuntimeError, match="IndexError"):
-            env.step(torch.tensor([0, 99]))
-        env.step(torch.tensor([0, 1]))
+        actions = torch.zeros(3, dtype=torch.int64)
+        actions[bad] = 99
+        with pytest.raises(RuntimeError, match=rf"^environment {bad}: IndexError: [^\n]*$"):
+            env.step(actions)
+        state, good = env.state_dict(), random_actions(env, 50)
+        expected = play(env, good)
+        env.load_state_dict(state)  # no answer to the failed step was left to be taken for another's
+        assert same(expected, play(env, good))
+
+
+def test_one_process_needs_no_worker_and_three_share_each_half() -> None:
+    with envs.make("atari:pong", 4, workers=1) as env:
+        assert not env._crew.workers
+    for num_envs, members in ((8, 2), (16, 3), (5, 4), (512, 2)):
+        hands = deal(num_envs, members, 1 / members)
+        assert sorted(i for hand in hands for i in hand) == list(range(num_envs))
+        for rows in (range(num_envs), range(-(-num_envs // 2))):
+            counts = [sum(i in rows for i in hand) for hand in hands]
+            assert max(counts) - min(counts) <= 1
+    assert [len(hand) for hand in deal(64, 2, 0.25)] == [16, 48]
+    assert deal(3, 2, 0.0)[0] == ()
+
+
+def test_games_are_the_same_whoever_plays_them() -> None:
+    plays = []
+    for workers, own_share in ((1, None), (2, None), (2, 0.0), (4, 0.7)):
+        with envs.make("atari:breakout", 5, seed=8, workers=workers, own_share=own_share) as env:
+            env.reset()
+            plays.append(play(env, random_actions(env, 300)))
+    assert any(bool((s.terminated | s.truncated).any()) for s in plays[0])
+    for other in plays[1:]:
+        assert same(plays[0], other)
+
+
+def test_closed_games_say_so() -> None:
+    env = envs.make("atari:pong", 2, workers=2)
+    env.reset()
+    workers = env._crew.workers
+    env.close()
+    env.close()
+    assert all(worker.poll() == 0 for worker in workers)
+    with pytest.raises(EnvError, match="closed"):
+        env.step(torch.zeros(2, dtype=torch.int64))
 
 
 def test_a_killed_worker_is_named_with_its_exit_code() -> None:
     with envs.make("atari:pong", 4, workers=2) as env:
         env.reset()
-        os.kill(env._remotes[1].process.pid, signal.SIGKILL)
-        env._remotes[1].process.wait()
-        with pytest.raises(WorkerDied, match=r"environments 2-3 ended \(exit code -9\)"):
+        os.kill(env._crew.workers[0].pid, signal.SIGKILL)
+        env._crew.workers[0].wait()
+        with pytest.raises(WorkerDied, match=r"environments 0, 2 ended \(exit code -9\)"):
             env.step(torch.zeros(4, dtype=torch.int64))
 
 
 def test_workers_end_with_their_parent() -> None:
     program = (
         "import envs, time\n"
-        "env = envs.make('atari:pong', 2, workers=2); env.reset()\n"
-        "print(*[r.process.pid for r in env._remotes], flush=True); time.sleep(60)"
+        "env = envs.make('atari:pong', 3, workers=3); env.reset()\n"
+        "print(*[r.pid for r in env._crew.workers], flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

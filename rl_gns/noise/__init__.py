@@ -2,6 +2,7 @@
 
 from rl_gns.noise.correlation import RolloutGram, per_observation_gradients, rollout_correlation
 from rl_gns.noise.distributed import distributed_moments
+from rl_gns.noise.functional import functional_backward
 from rl_gns.noise.groups import backward_in_groups, plain_backward
 from rl_gns.noise.meter import NoiseScale, NoiseScaleMeter
 from rl_gns.noise.moments import Moments, moments
@@ -16,6 +17,7 @@ __all__ = [
     "RolloutGram",
     "backward_in_groups",
     "distributed_moments",
+    "functional_backward",
     "moments",
     "per_environment_backward",
     "per_environment_moments",

@@ -42,7 +42,8 @@ def per_environment_backward(
     Exact when the loss of a row depends on no other row and every layer has the rows of the loss, in their
     order, as its leading dimension(s). Weights of linear, 2-D convolution and layer-norm layers used once add
     little to the cost (least when a unit's rows are consecutive: a loss [N, T] and `dim=0`). Any other
-    parameter is exact too, but costs n backward passes from the loss down to it. Norms precede any clipping.
+    parameter is exact too, but costs n backward passes from the loss down to it; where most of a module is of
+    that kind, `functional_backward` does it in one. Norms precede any clipping.
 
     Source: McCandlish et al. 2018, A.1, for the use; Gray et al. 2024, arXiv 2411.00999, for norms of single
     examples inside the backward pass.
@@ -61,15 +62,15 @@ def per_environment_backward(
         ValueError: a reduced loss, units that don't divide or fewer than two, a parameter that the loss does
             not depend on, batch norm, parameters of several devices or dtypes. `.grad` is then as it was.
     """
-    _refuse_batch_norm(module)
-    names = _trainable(module)
+    refuse_batch_norm(module)
+    names = trainable(module)
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be a positive number, got {scale}")
     capture = Capture()
     with _Intercept(capture, {id(p) for p in names}):
         loss = loss_fn()
     layout = _layout(loss, units, dim)
-    nodes = _nodes_at_leaves(loss)
+    nodes = nodes_at_leaves(loss)
     for parameter, name in names.items():
         if id(parameter) not in nodes:
             raise ValueError(
@@ -121,7 +122,8 @@ class _Intercept(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _refuse_batch_norm(module: nn.Module) -> None:
+def refuse_batch_norm(module: nn.Module) -> None:
+    """Raise ValueError where a module's rows depend on one another."""
     for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None):
             raise ValueError(
@@ -129,7 +131,8 @@ def _refuse_batch_norm(module: nn.Module) -> None:
             )
 
 
-def _trainable(module: nn.Module) -> dict[Tensor, str]:
+def trainable(module: nn.Module) -> dict[Tensor, str]:
+    """Parameters that require a gradient, with their names; ValueError where none does or they don't agree."""
     names: dict[Tensor, str] = {p: name for name, p in module.named_parameters() if p.requires_grad}
     if not names:
         raise ValueError("no parameter of the module requires a gradient: nothing to measure")
@@ -161,7 +164,7 @@ def _layout(loss: Tensor, units: int | None, dim: int) -> Layout:
     return Layout(tuple(loss.shape), outer, units, loss.numel() // (outer * units))
 
 
-def _nodes_at_leaves(loss: Tensor) -> dict[int, list[Any]]:
+def nodes_at_leaves(loss: Tensor) -> dict[int, list[Any]]:
     """id() of each leaf of the graph -> the nodes that hand it a gradient, one entry each time they do."""
     found: dict[int, list[Any]] = {}
     stack, seen = [loss.grad_fn], {loss.grad_fn}

@@ -3,9 +3,10 @@
     python scripts/bench/noise_cost.py                            # all sizes, all cores
     python scripts/bench/noise_cost.py --sizes 5x16 --rounds 41 --json cost.json
 
-Against the plain update run, in turn and in one process: K separate backward passes (`loop K`) and the single
+Against the plain update run, in turn and in one process: K separate backward passes (`loop K`), the single
 pass that notes every unit's norm, on a time-major batch (`one pass K`) and on one sorted by environment
-(`units first K`). K = N is a unit per environment. Other jobs slow several updates in a row, so what counts
+(`units first K`), and `vmap` over the units' gradients, for any module (`torch.func K`). K = N is a unit per
+environment. Other jobs slow several updates in a row, so what counts
 is the ratio to the plain update run next to each: the table gives its median and quartiles.
 `--clock cpu` counts processor time, which waiting for a core does not add to; use it with `--threads 1`.
 """
@@ -22,39 +23,62 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.networks import make_policy
-from rl_gns.noise import backward_in_groups, moments
+from rl_gns.noise import backward_in_groups, functional_backward, moments
 from rl_gns.noise.per_environment import per_environment_backward
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def a2c(policy: nn.Module, T: int, N: int, seed: int = 0) -> Callable[..., Tensor]:
-    """Loss per observation, [T, n] or [n, T], of a random rollout [T, N] given a slice of n environments."""
-    g = torch.Generator().manual_seed(seed)
-    obs = torch.randint(0, 256, (T, N, 4, 84, 84), dtype=torch.uint8, generator=g)
-    actions = torch.randint(0, 6, (T, N), generator=g)
-    advantages, returns = torch.randn(T, N, generator=g), torch.randn(T, N, generator=g)
+class WithoutMemoryFormat(nn.Module):
+    """The layers of the `nature` policy, not asking for channels last, which `vmap` can't."""
 
-    def loss(environments: slice, units_first: bool = False) -> Tensor:
-        parts = [x[:, environments] for x in (obs, actions, advantages, returns)]
+    def __init__(self, policy: Any) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, obs: Tensor) -> tuple[Any, Tensor]:
+        """obs [rows, C, H, W]."""
+        torso, x = self.policy.torso, obs.float() / 255.0
+        for conv in (torso.conv1, torso.conv2, torso.conv3):
+            x = F.relu(conv(x))
+        features = F.relu(torso.dense(x.flatten(1)))
+        return self.policy.action(features), self.policy.value(features).squeeze(-1)
+
+
+def losses(network: Callable[[Tensor], Any], rows: tuple[Tensor, ...]) -> Tensor:
+    """A2C loss of every row of (observation, action, advantage, return)."""
+    obs, actions, advantages, returns = rows
+    distribution, value = network(obs)
+    policy_loss = -distribution.log_prob(actions) * advantages
+    return policy_loss + 0.25 * (value - returns).square() - 0.01 * distribution.entropy()
+
+
+class A2C:
+    """Loss per observation, [T, n] or [n, T], of a random rollout [T, N] given a slice of n environments."""
+
+    def __init__(self, policy: nn.Module, T: int, N: int, seed: int = 0) -> None:
+        g = torch.Generator().manual_seed(seed)
+        obs = torch.randint(0, 256, (T, N, 4, 84, 84), dtype=torch.uint8, generator=g)
+        actions = torch.randint(0, 6, (T, N), generator=g)
+        self.policy = policy
+        self.rollout = (obs, actions, torch.randn(T, N, generator=g), torch.randn(T, N, generator=g))
+
+    def __call__(self, environments: slice, units_first: bool = False) -> Tensor:
+        """[T, n], or [n, T] with the rows of an environment together."""
+        parts = [x[:, environments] for x in self.rollout]
         if units_first:
             parts = [x.transpose(0, 1) for x in parts]
-        o, a, advantage, target = (x.flatten(0, 1) for x in parts)
-        distribution, value = policy(o)
-        policy_loss = -distribution.log_prob(a) * advantage
-        losses = policy_loss + 0.25 * (value - target).square() - 0.01 * distribution.entropy()
-        return losses.view(parts[1].shape)
-
-    return loss
+        return losses(self.policy, tuple(x.flatten(0, 1) for x in parts)).view(parts[1].shape)
 
 
 def contenders(policy: nn.Module, T: int, N: int) -> dict[str, Callable[[], Any]]:
     """Name -> one update's forward and backward; "plain" first."""
-    loss, everyone = a2c(policy, T, N), slice(0, N)
+    loss, everyone = A2C(policy, T, N), slice(0, N)
 
     def plain() -> None:
         loss(everyone).mean().backward()
@@ -71,12 +95,17 @@ def contenders(policy: nn.Module, T: int, N: int) -> dict[str, Callable[[], Any]
             *per_environment_backward(lambda: loss(everyone, True), policy, units=k, dim=0)
         )
 
+    def by_torch_func(k: int) -> Callable[[], Any]:
+        units = tuple(x.transpose(0, 1).unflatten(0, (k, N // k)).flatten(1, 2) for x in loss.rollout)
+        return lambda: moments(*functional_backward(losses, WithoutMemoryFormat(policy), units))
+
     loops = [k for k in (2, 4, 8, 16) if N % k == 0]
     passes = sorted({k for k in (4, 8, 16, N) if N % k == 0})
     found: dict[str, Callable[[], Any]] = {"plain": plain}
     found |= {f"loop {k}": loop(k) for k in loops}
     found |= {f"one pass {k}": one_pass(k) for k in passes}
     found |= {f"units first {k}": units_first(k) for k in passes}
+    found |= {f"torch.func {k}": by_torch_func(k) for k in passes}
     return found
 
 

@@ -137,6 +137,7 @@ class Noise:
             raise UserError(
                 f"{self.run_dir} has no noise measurement yet: let it train longer, or with noise_budget > 0"
             )
+        print(noise.heading(run))
         print(noise.text(frame))
         parts = run.noise_parts()
         if len(parts):

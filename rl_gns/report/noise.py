@@ -35,6 +35,15 @@ def table(run: Run, rows: int = 12) -> pd.DataFrame:
     return metrics.reset_index(drop=True)
 
 
+def heading(run: Run) -> str:
+    """What the tables' columns are, and in which units."""
+    percent, batch = 100 * run.config.confidence, run.config.batch
+    return (
+        f"noise scale B_simple with its {percent:g} % interval, in observations (a batch has {batch:,}); where it is\n"
+        "unknown, it is at least `low`. signal |G|^2; noise tr(S) of one environment's rollout"
+    )
+
+
 def text(frame: pd.DataFrame) -> str:
     """The table for people; an unknown noise scale reads `unknown` with its lower bound beside it."""
     shown = pd.DataFrame(
@@ -69,9 +78,11 @@ def figure(run: Run, path: Path) -> None:
     )
     millions = metrics["observations"] / 1e6
     _draw_score(upper["score"], millions, metrics, run.episodes())
-    _draw_noise(upper["noise"], millions, metrics)
+    _draw_noise(upper["noise"], millions, metrics, f"{100 * config.confidence:g} % interval")
     upper["noise"].set_xlabel("observations (millions)")
     upper["noise"].set_xlim(upper["score"].get_xlim())  # the games' and the rows' first observations differ
+    bottom, top = upper["noise"].get_ylim()
+    upper["noise"].set_ylim(min(bottom, config.batch / 1.3), max(top, config.batch * 1.6))
     upper["noise"].axhline(config.batch, color=GREY, lw=0.8, ls=":")
     upper["noise"].annotate(
         f"batch {config.batch:,}",
@@ -84,7 +95,7 @@ def figure(run: Run, path: Path) -> None:
     )
     right = upper["by_score"]
     order = metrics.dropna(subset=["score", "noise_scale_low"]).sort_values("score")
-    _draw_noise(right, order["score"], order, points=True)
+    _draw_noise(right, order["score"], order)
     right.set_xlabel("score (mean of the last 100 games)")
     right.set_title("against score", fontsize=9)
     if panels:
@@ -113,23 +124,25 @@ def _draw_score(axes: Axes, x: pd.Series, metrics: pd.DataFrame, episodes: pd.Da
     axes.legend(loc="best", fontsize=7, frameon=False)
 
 
-def _draw_noise(axes: Axes, x: pd.Series, metrics: pd.DataFrame, points: bool = False) -> None:
-    """Value as a line, interval as a band; where the value is unknown an arrow up from its lower bound."""
+def _draw_noise(axes: Axes, x: pd.Series, metrics: pd.DataFrame, interval: str = "") -> None:
+    """Where the value is unknown an arrow up from its lower bound.
+
+    interval: its name in the legend, with value and interval as a line and a band; points with bars without.
+    """
     known = metrics["noise_scale"].notna()
     low, high, value = metrics["noise_scale_low"], metrics["noise_scale_high"], metrics["noise_scale"]
     axes.set_yscale("log")
-    if points:
+    if interval:
+        noise_parts.band(axes, x, metrics, ORANGE, 0.25, interval)
+        axes.plot(x, value, color=ORANGE, lw=1.6, marker=".", ms=3, label="simple noise scale")
+    else:
         spread = np.stack([(value - low)[known], (high - value)[known]])
         axes.errorbar(x[known], value[known], yerr=spread, fmt=".", ms=4, lw=0.6, color=ORANGE, alpha=0.7)
-    else:
-        axes.fill_between(
-            x, low.where(known), high.where(known), color=ORANGE, alpha=0.25, lw=0, label="95 % interval"
-        )
-        axes.plot(x, value, color=ORANGE, lw=1.6, label="simple noise scale")
     unknown = ~known & low.gt(0)
     if unknown.any():
         axes.plot(x[unknown], low[unknown], "^", ms=3, color=GREY, label="unknown, at least")
     axes.set_ylabel("noise scale (observations)")
     axes.grid(alpha=0.25, which="both", lw=0.4)
-    if not points or unknown.any():
+    noise_parts.limit(axes, metrics)
+    if interval or unknown.any():
         axes.legend(loc="best", fontsize=7, frameon=False)

@@ -11,6 +11,24 @@ from matplotlib.axes import Axes
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
 
 
+def band(axes: Axes, x: pd.Series, rows: pd.DataFrame, colour: str, alpha: float, label: str = "") -> None:
+    """Shade the intervals of known readings; one between unknown readings gets a bar, a band of it has no width."""
+    known = rows["noise_scale"].notna()
+    low, high = rows["noise_scale_low"].where(known), rows["noise_scale_high"].where(known)
+    axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0, label=label or None)
+    alone = known & ~known.shift(1, fill_value=False) & ~known.shift(-1, fill_value=False)
+    axes.vlines(x[alone], low[alone], high[alone], color=colour, alpha=min(1.0, 2 * alpha), lw=2)
+
+
+def limit(axes: Axes, rows: pd.DataFrame) -> None:
+    """Keep intervals that reach up to where the signal is lost from flattening all the rest."""
+    seen = pd.concat([rows["noise_scale"], rows["noise_scale_low"]])
+    seen = seen[seen > 0]
+    highest = rows["noise_scale_high"].where(rows["noise_scale"].notna()).max()
+    if len(seen):
+        axes.set_ylim(seen.min() / 1.5, max(seen.max() * 1.5, min(seen.max() * 10, highest * 1.2)))
+
+
 def text(parts: pd.DataFrame) -> str:
     """The newest reading of every part, for people.
 
@@ -29,7 +47,7 @@ def text(parts: pd.DataFrame) -> str:
         }
     )
     observations = latest["observations"].max()
-    return f"parts at {observations:,.0f} observations\n{shown.to_string(index=False)}"
+    return f"noise scales of parts at {observations:,.0f} observations\n{shown.to_string(index=False)}"
 
 
 def panels(parts: pd.DataFrame) -> dict[str, list[str]]:
@@ -43,6 +61,8 @@ def panels(parts: pd.DataFrame) -> dict[str, list[str]]:
 
 def draw(axes: Axes, parts: pd.DataFrame, names: list[str], title: str) -> None:
     """Noise scale of `names` against observations: lines with their intervals, an arrow up where unknown.
+
+    All have the whole batch's unit, observations, and compare with one another and with the main measurement.
 
     Where more than four parts share the panel, the intervals are left out.
     """
@@ -61,14 +81,14 @@ def draw(axes: Axes, parts: pd.DataFrame, names: list[str], title: str) -> None:
             label = name.partition("/")[2] or name
             axes.plot(x, value, color=colour, ls=dashes, lw=1.5, marker=marker, label=label)
             if len(names) <= 4:
-                high = rows["noise_scale_high"].where(known)
-                axes.fill_between(x, low.where(known), high, color=colour, alpha=0.15, lw=0)
+                band(axes, x, rows, colour, 0.15)
         if unknown.any():
-            label = "" if known.any() else f"{name.partition('/')[2] or name}: at least"
-            axes.plot(x[unknown], low[unknown], "^", ms=3, color=colour, alpha=0.7, label=label or None)
+            label = f"{name.partition('/')[2] or name}: unknown, at least"
+            axes.plot(x[unknown], low[unknown], "^", ms=3, color=colour, alpha=0.7, label=label)
         drawn = drawn or bool(known.any() or unknown.any())
     axes.set_ylabel("noise scale (observations)")
     axes.grid(alpha=0.25, which="both", lw=0.4)
+    limit(axes, parts[parts["part"].isin(names)])
     if drawn:
         axes.legend(loc="best", fontsize=7, frameon=False, ncols=2 if len(names) > 4 else 1)
     else:

@@ -1,0 +1,56 @@
+"""The figure of `rl-gns noise`: every known reading shows its interval, and no interval flattens the rest."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from rl_gns.report import noise_parts
+
+NAN = math.nan
+
+
+@pytest.fixture
+def parts() -> pd.DataFrame:
+    rows = {
+        "noise_scale": [100.0, 120.0, NAN, 150.0, NAN],
+        "noise_scale_low": [80.0, 90.0, 70.0, 60.0, 50.0],
+        "noise_scale_high": [130.0, 160.0, math.inf, 1e6, math.inf],
+    }
+    return pd.DataFrame({"observations": np.arange(1, 6) * 1e6, "part": "policy", **rows})
+
+
+def test_a_reading_between_unknown_ones_has_a_bar(parts: pd.DataFrame) -> None:
+    axes = Figure().subplots()
+    noise_parts.draw(axes, parts, ["policy"], "parts")
+    bars = [c for c in axes.collections if isinstance(c, LineCollection)]
+    assert [segment.tolist() for bar in bars for segment in bar.get_segments()] == [[[4.0, 60.0], [4.0, 1e6]]]
+
+
+def test_an_interval_up_to_where_the_signal_is_lost_does_not_set_the_scale(parts: pd.DataFrame) -> None:
+    axes = Figure().subplots()
+    noise_parts.draw(axes, parts, ["policy"], "parts")
+    bottom, top = axes.get_ylim()
+    assert bottom < 50
+    assert 150 < top <= 1500
+    noise_parts.draw(axes, parts.iloc[:3], ["policy"], "parts")
+    assert 160 < axes.get_ylim()[1] < 300
+
+
+def test_lower_bounds_are_in_the_legend(parts: pd.DataFrame) -> None:
+    axes = Figure().subplots()
+    noise_parts.draw(axes, parts, ["policy"], "parts")
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["policy", "policy: unknown, at least"]
+
+
+def test_nothing_known_at_all(parts: pd.DataFrame) -> None:
+    axes = Figure().subplots()
+    nothing = parts.assign(noise_scale=NAN, noise_scale_low=0.0, noise_scale_high=math.inf)
+    noise_parts.draw(axes, nothing, ["policy"], "parts")
+    assert [text.get_text() for text in axes.texts] == ["no reading yet"]

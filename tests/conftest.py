@@ -3,14 +3,25 @@
 No deadline for hypothesis: a busy machine or a first compilation is no failure.
 """
 
+from collections.abc import Iterator
+
 import rl_gns  # sets how OpenMP's threads wait, before torch is loaded
 
 assert rl_gns.__version__
 
 import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _logs_of_stable_baselines3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """It makes a folder with every model, among the system's temporary files unless told otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("sb3")))
+        yield

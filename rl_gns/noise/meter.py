@@ -14,7 +14,7 @@ from rl_gns.noise.moments import Moments
 
 
 class NoiseScale(NamedTuple):
-    """A reading of the simple noise scale, in observations."""
+    """A reading of the simple noise scale, in observations; `str` gives 562 (250-5.55k) or unknown, at least 206."""
 
     value: float | None
     """B_simple = unit_observations · noise / signal; None while signal can't be told from 0."""
@@ -23,11 +23,12 @@ class NoiseScale(NamedTuple):
     high: float
     """Upper confidence limit; inf where value is None."""
     signal: float
-    """Smoothed estimate of |G|², perhaps negative; nan before the first update."""
+    """Smoothed estimate of |G|², perhaps negative, in squared units of the loss's gradient; nan before the first
+    update."""
     noise: float
-    """Smoothed estimate of tr(Σ) of one unit; nan before the first update."""
+    """Smoothed estimate of tr(Σ) of ONE unit, in the same; nan before the first update."""
     observations: float
-    """Observations the meter has been advanced by."""
+    """Observations the meter has been advanced by: the last `halflife` of them weigh half."""
 
     def __str__(self) -> str:
         if self.value is not None:
@@ -148,9 +149,10 @@ class NoiseScaleMeter:
 
 
 def _short(x: float) -> str:
+    """Three digits, in thousands, millions or billions: 999.6 is 1k."""
     if not math.isfinite(x):
         return "inf"
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if x >= size:
+        if x >= 0.9995 * size:
             return f"{x / size:.3g}{suffix}"
     return f"{x:.3g}"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,3 +155,17 @@ def test_normalising_advantages_over_all_units_costs_one_over_n(n, excess):
     assert tied_noise / tied_signal == pytest.approx((1 + excess) * noise / signal, rel=0.025)
     within_signal, within_noise = bandit_moments(n, "within units")
     assert within_noise / within_signal > 1.12 * noise / signal  # at any n
+
+
+def test_the_page_s_example_runs_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "other_loops.md").read_text(encoding="utf-8")
+    code = page.partition("## Plain PyTorch")[2].partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    reading = names["meter"].read()
+    assert capsys.readouterr().out.strip() == str(reading)
+    # The gradient of an example is 2 (δ·x + e) x, x 20 standard normals and a 1: |G|² = 4 |δ|² and
+    # tr Σ = 4 (22 |δ|² + 21). δ shrinks, so what is left of it bounds the noise scale from above.
+    with torch.no_grad():
+        left = float((names["truth"] - names["net"].weight[0]).square().sum() + names["net"].bias[0] ** 2)
+    assert 22 < reading.low < reading.value < (22 * left + 21) / left

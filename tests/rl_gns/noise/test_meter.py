@@ -352,6 +352,7 @@ def test_meter_reads_what_the_arrays_read():
         (NoiseScale(1234.0, 912.0, 1.8e6, 1.0, 1.0, 1.0), "1.23k (912-1.8M)"),
         (NoiseScale(None, 3400.0, math.inf, 1.0, 1.0, 1.0), "unknown, at least 3.4k"),
         (NoiseScale(None, 0.0, math.inf, 1.0, 1.0, 1.0), "unknown"),
+        (NoiseScale(999.7, 99.96, 999_600.0, 1.0, 1.0, 1.0), "1k (100-1M)"),
         (NoiseScale(0.01, 0.0, 2e9, 1.0, 1.0, 1.0), "0.01 (0-2G)"),
     ],
 )

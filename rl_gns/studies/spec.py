@@ -80,11 +80,11 @@ class StudySpec:
     updates: float | None
     halflife: float
     start_score: float | None
-    num_envs: tuple[int, ...]
-    rollout: tuple[int, ...]
-    learning_rates: tuple[float, ...] | None
+    num_envs: tuple[int, ...] = dataclasses.field(metadata={"grid": "num_envs"})
+    rollout: tuple[int, ...] = dataclasses.field(metadata={"grid": "rollout"})
+    learning_rates: tuple[float, ...] | None = dataclasses.field(metadata={"grid": "learning_rate"})
     """None: `auto` decides."""
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = dataclasses.field(metadata={"grid": "seeds"})
     auto: Auto
     correlation: CorrelationSpec | None
     """None: not measured beside the grid."""
@@ -125,6 +125,17 @@ class StudySpec:
         )
 
 
+GRID: tuple[str, ...] = tuple(
+    field.metadata["grid"] for field in dataclasses.fields(StudySpec) if "grid" in field.metadata
+)
+"""Keys of [grid]."""
+TOP: tuple[str, ...] = (
+    *(field.name for field in dataclasses.fields(StudySpec) if "grid" not in field.metadata),
+    "grid",
+)
+"""Keys of the file's first level."""
+
+
 def load(path: Path) -> StudySpec:
     """Read and check a study file.
 
@@ -145,22 +156,9 @@ def load(path: Path) -> StudySpec:
 
 def parse(raw: Mapping[str, Any]) -> StudySpec:
     """Check what TOML gave. Raises UserError as `load`, without the file's name."""
-    top = (
-        "env",
-        "algo",
-        "goals",
-        "observations",
-        "updates",
-        "halflife",
-        "start_score",
-        "grid",
-        "auto",
-        "correlation",
-        "train",
-    )
-    _known(raw, top, "")
+    _known(raw, TOP, "")
     grid = _table(raw, "grid")
-    _known(grid, ("num_envs", "rollout", "learning_rate", "seeds"), "grid.")
+    _known(grid, GRID, "grid.")
     if "env" not in raw or not isinstance(raw["env"], str):
         raise UserError('env must name what to train on, e.g. env = "gym:CartPole-v1"')
     algo = raw.get("algo", "a2c")

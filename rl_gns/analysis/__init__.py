@@ -16,7 +16,7 @@ from rl_gns.analysis.fronts import Front, fit_front
 from rl_gns.analysis.goals import first_crossing, smooth
 from rl_gns.analysis.joins import noise_scale_at_goals, smoothed_noise_scale, step_weighted_mean
 from rl_gns.analysis.laws import LearningRateLaw, fit_learning_rates
-from rl_gns.analysis.paper import paper_fronts, paper_noise_scale
+from rl_gns.analysis.paper import paper_fronts, paper_noise_scale, paper_task
 from rl_gns.analysis.predicted import Parting, PredictedAxis, parting, predict_axis
 from rl_gns.analysis.rollouts import RolloutLaw, design_effect, exchange_rate, fit_rollouts
 
@@ -43,6 +43,7 @@ __all__ = [
     "noise_scale_at_goals",
     "paper_fronts",
     "paper_noise_scale",
+    "paper_task",
     "parting",
     "predict_axis",
     "smooth",

@@ -33,3 +33,13 @@ def paper_noise_scale() -> pd.DataFrame:
 def _read(name: str) -> pd.DataFrame:
     with (files("rl_gns.analysis") / "data" / name).open("r", encoding="utf-8") as file:
         return pd.read_csv(file)
+
+
+def paper_task(env: str) -> str | None:
+    """The paper's name of the task that an environment's specification means; None where it is none of the paper's."""
+    prefix, _, name = env.partition(":")
+    if prefix != "atari":
+        return None
+    plain = name.lower().replace("-", "").replace("_", "")
+    tasks = dict.fromkeys(paper_noise_scale()["task"])
+    return next((task for task in tasks if task.replace("_", "") == plain), None)

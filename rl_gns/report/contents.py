@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rl_gns.analysis import paper_fronts
+from rl_gns.analysis import paper_fronts, paper_task
 from rl_gns.report import figures, maps, sentences
 from rl_gns.studies.fits import Fits
 from rl_gns.studies.results import Outcome
@@ -98,7 +98,10 @@ def noise_curves(
         hardest = cell[cell["goal"] == cell["goal"].max()]
         best = hardest.loc[hardest["updates"].idxmin()]
         where = int(best["num_envs"]), int(best["rollout"]), float(best["learning_rate"])
-        seeds = [study.metrics(runs[*where, seed]) for seed in study.spec.seeds if (*where, seed) in runs]
+        chosen = [runs[*where, seed] for seed in study.spec.seeds if (*where, seed) in runs]
+        seeds = [
+            study.read(run, "metrics", outcomes[run.id]) for run in chosen if outcomes[run.id].observations
+        ]
         seeds = [metrics for metrics in seeds if metrics["noise_scale"].notna().any()]
         if seeds:
             curves.append((int(best["batch"]), seeds))
@@ -107,10 +110,6 @@ def noise_curves(
 
 def paper_of(env: str) -> pd.DataFrame | None:
     """The paper's fronts of this task; None where it is none of the paper's."""
-    prefix, _, name = env.partition(":")
-    if prefix != "atari":
-        return None
+    task = paper_task(env)
     fronts = paper_fronts()
-    task = name.lower().replace("-", "_")
-    same = fronts[fronts["task"].str.replace("_", "") == task.replace("_", "")]
-    return same if len(same) else None
+    return None if task is None else fronts[fronts["task"] == task]

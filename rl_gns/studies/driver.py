@@ -97,6 +97,10 @@ def _prepare(study: Study) -> dict[str, Outcome]:
 def _usable(study: Study, run: PlannedRun, outcome: Outcome) -> Outcome:
     if outcome.status != "damaged":
         return outcome
+    if outcome.packed:
+        raise UserError(
+            f"{outcome.reason}; remove that file and the run is made anew, or take back the change"
+        )
     folder = study.folder(run)
     if outcome.reason.startswith(("was made", "made by")):
         raise UserError(f"{folder} {outcome.reason}; move it away, or choose another folder with --out")

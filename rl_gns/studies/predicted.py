@@ -14,14 +14,11 @@ from typing import Any
 import pandas as pd
 
 from rl_gns.analysis import Interval, Parting, PredictedAxis, RolloutLaw, parting, predict_axis
-from rl_gns.errors import UserError
 from rl_gns.noise import RolloutGram
 from rl_gns.studies.plan import PlannedRun, best_rate, cell_rates, correlation_cell, correlation_runs, run_id
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.seeds import over_seeds
 from rl_gns.studies.study import Study
-from rl_gns.training import checkpoint
-from rl_gns.training.metrics import read_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +82,7 @@ def predict(
     rows: list[dict[str, Any]] = []
     runs = measured_runs(study, outcomes)
     for run in runs:
-        gram = _gram(study, run)
+        gram = _gram(study.correlation(run, outcomes[run.id]))
         if gram is None:
             continue
         for length in study.spec.rollout:
@@ -109,14 +106,19 @@ def predict(
     )
     axis = predict_axis(lengths, signal, noise, seed, bootstrap)
     names = tuple(dict.fromkeys(moments["id"]))
-    parts = pd.DataFrame(_parts(study, runs, seed))
+    parts = pd.DataFrame(_parts(study, runs, outcomes, seed))
     return Prediction(names, runs[0].num_envs, runs[0].rollout, moments, axis, parts)
 
 
-def _parts(study: Study, runs: list[PlannedRun], seed: int) -> list[dict[str, Any]]:
+def _parts(
+    study: Study, runs: list[PlannedRun], outcomes: Mapping[str, Outcome], seed: int
+) -> list[dict[str, Any]]:
     """Each run's last reading of each part: its meter remembers most of a run this short."""
-    readings = [read_table(study.folder(run) / "metrics.db", "noise_parts") for run in runs]
-    last = pd.concat([some.groupby("part").tail(1) for some in readings], ignore_index=True)
+    readings = [study.read(run, "noise_parts", outcomes[run.id]) for run in runs]
+    found = [some.groupby("part").tail(1) for some in readings if len(some)]
+    if not found:
+        return []
+    last = pd.concat(found, ignore_index=True)
     return [
         {
             "part": str(part),
@@ -169,11 +171,7 @@ def compare(laws: Mapping[float, RolloutLaw], prediction: Prediction) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def _gram(study: Study, run: PlannedRun) -> RolloutGram | None:
-    try:
-        state = checkpoint.newest(study.folder(run) / "checkpoints")[1].get("correlation")
-    except (UserError, OSError):
-        return None
+def _gram(state: Mapping[str, Any]) -> RolloutGram | None:
     if not state or not state["weight"]:
         return None
     gram = RolloutGram(len(state["products"]))

@@ -19,6 +19,7 @@ import pandas as pd
 from rl_gns.analysis import smooth, step_weighted_mean
 from rl_gns.analysis.goals import crossing_of
 from rl_gns.errors import UserError
+from rl_gns.studies.packed import unpack
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.metrics import read_table
@@ -58,6 +59,10 @@ class Outcome:
     """Goal -> observations at which the smoothed score first reached it; None: not yet."""
     noise: dict[float, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
     """Goal -> noise scale there, its step-weighted mean until there, share of those steps where it was known."""
+    start: float | None = None
+    """Observations at which the smoothed score passed the study's start score: 0 without one, None before it did."""
+    packed: bool = dataclasses.field(default=False, compare=False)
+    """Whether it was read from a committed archive, not from a run's directory."""
 
     @property
     def final(self) -> bool:
@@ -66,9 +71,16 @@ class Outcome:
 
 
 def read(
-    folder: Path, planned: TrainConfig, goals: Sequence[float], failures: Path, start_score: float | None
+    folder: Path,
+    planned: TrainConfig,
+    goals: Sequence[float],
+    failures: Path,
+    start_score: float | None,
+    archive: Path | None = None,
 ) -> Outcome:
     """The outcome of the run in `folder`, which need not exist.
+
+    What is finished in the directory counts first, then what is packed, then the directory as far as it is.
 
     Args:
         folder: the run's directory.
@@ -76,11 +88,16 @@ def read(
         goals: scores.
         failures: file of the reasons it failed for, a JSON string a line; need not exist.
         start_score: what came before this score is left out of noise-scale means.
+        archive: the run packed, see `packed`; need not exist.
     """
     reasons = read_failures(failures)
     found = _read_directory(folder, planned, goals, start_score)
     if found.status == "done":
         return found
+    if archive is not None and archive.is_file():
+        packed = _read_archive(archive, planned, goals, start_score)
+        if packed.status != "partial":
+            return packed
     if len(reasons) >= ATTEMPTS:
         return dataclasses.replace(found, status="failed", reason=reasons[-1])
     if reasons and not found.reason:
@@ -138,12 +155,31 @@ def _read_directory(
         found = _measured(metrics, episodes, goals, planned.stop_halflife, start_score)
     except ValueError as error:
         return Outcome("damaged", f"metrics.db makes no sense: {error}")
-    stopped = planned.stop_score is not None and found.peak >= planned.stop_score
-    if stopped or found.observations >= planned.observations:
+    if _finished(found, planned):
         return found
     if not checkpoints and found.observations > 2 * stored.checkpoint_every:
         return Outcome("damaged", "its checkpoints are gone")
     return dataclasses.replace(found, status="partial")
+
+
+def _read_archive(
+    path: Path, planned: TrainConfig, goals: Sequence[float], start_score: float | None
+) -> Outcome:
+    """What is packed; partial where the study now asks for more, which no archive can give."""
+    try:
+        run = unpack(path)
+        if differs := difference(run.config, planned):
+            raise ValueError(differs)
+        metrics, episodes = run.table("metrics"), run.table("episodes")
+        found = _measured(metrics, episodes, goals, planned.stop_halflife, start_score)
+    except (ValueError, KeyError) as error:
+        return Outcome("damaged", f"{path} {error}", packed=True)
+    return dataclasses.replace(found, status="done" if _finished(found, planned) else "partial", packed=True)
+
+
+def _finished(found: Outcome, planned: TrainConfig) -> bool:
+    stopped = planned.stop_score is not None and found.peak >= planned.stop_score
+    return stopped or found.observations >= planned.observations
 
 
 def _measured(
@@ -166,6 +202,7 @@ def _measured(
         updates=float(last["update"]),
         peak=float(smoothed.max()) if smoothed.size else -math.inf,
         crossings=crossings,
+        start=start,
         noise={
             goal: noise_until(metrics, at, halflife, start)
             for goal, at in crossings.items()

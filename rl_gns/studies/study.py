@@ -4,6 +4,7 @@
     RESULTS/logs/ID.log           what the run printed
     RESULTS/failures/ID.jsonl     why it failed, a line per attempt
     RESULTS/lock                  held by the driver
+    finished/ID.tar.xz            beside the file: finished runs, packed to be committed (see `packed`)
 
 Nothing else is stored: the table can't disagree with the runs.
 """
@@ -11,6 +12,7 @@ Nothing else is stored: the table can't disagree with the runs.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import math
 import shlex
 from collections.abc import Mapping
@@ -20,8 +22,8 @@ from typing import Any
 import pandas as pd
 
 from rl_gns.errors import UserError
+from rl_gns.studies import packed, results, spec
 from rl_gns.studies import plan as plans
-from rl_gns.studies import results, spec
 from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.spec import StudySpec
@@ -69,10 +71,26 @@ class Study:
         """The file of the run's failures."""
         return self.results / "failures" / f"{run.id}.jsonl"
 
+    @property
+    def finished(self) -> Path:
+        """The folder of packed runs, beside the file."""
+        return self.path.parent / (
+            "finished" if self.path.name == spec.FILE_NAME else f"{self.path.stem}-finished"
+        )
+
+    def archive(self, run: PlannedRun) -> Path:
+        """The run, packed."""
+        return self.finished / f"{run.id}{packed.SUFFIX}"
+
     def outcome(self, run: PlannedRun) -> Outcome:
-        """What the run came to so far."""
+        """What the run came to so far, in its directory or packed."""
         return results.read(
-            self.folder(run), run.config, self.spec.goals, self.failures(run), self.spec.start_score
+            self.folder(run),
+            run.config,
+            self.spec.goals,
+            self.failures(run),
+            self.spec.start_score,
+            self.archive(run),
         )
 
     def plan(self, outcomes: Mapping[str, Outcome] | None = None) -> list[PlannedRun]:
@@ -106,9 +124,45 @@ class Study:
                 rows.append(_row(run, outcome, goal))
         return pd.DataFrame(rows, columns=COLUMNS)
 
+    def read(self, run: PlannedRun, table: str, outcome: Outcome) -> pd.DataFrame:
+        """One table of the run, such as "metrics" or "noise_parts", from where its outcome was read.
+
+        A table that the run wrote nothing into is empty and may be without columns.
+        """
+        if not outcome.packed:
+            return read_table(self.folder(run) / "metrics.db", table)
+        try:
+            return packed.unpack(self.archive(run)).table(table)
+        except KeyError:
+            return pd.DataFrame()
+
     def metrics(self, run: PlannedRun) -> pd.DataFrame:
         """The run's metric rows."""
-        return read_table(self.folder(run) / "metrics.db", "metrics")
+        return self.read(run, "metrics", self.outcome(run))
+
+    def correlation(self, run: PlannedRun, outcome: Outcome) -> dict[str, Any]:
+        """What the run measured of the correlation within its rollouts; empty where it did not."""
+        if outcome.packed:
+            return packed.unpack(self.archive(run)).correlation
+        return packed.correlation_of(self.folder(run))
+
+    def pack(self, outcomes: Mapping[str, Outcome] | None = None) -> list[Path]:
+        """Pack every finished run that is not packed yet. Returns the files written.
+
+        A run whose process has not let go of it is left for the next time.
+
+        Raises:
+            UserError, RunStopped: as `packed.pack`; what was packed before stays.
+        """
+        outcomes = self.outcomes() if outcomes is None else outcomes
+        written = []
+        for run in self.plan(outcomes):
+            outcome = outcomes[run.id]
+            if outcome.status != "done" or outcome.packed or _held(self.folder(run) / "lock"):
+                continue
+            if packed.pack(self.folder(run), self.archive(run)):
+                written.append(self.archive(run))
+        return written
 
     def command(self, run: PlannedRun) -> str:
         """The command line that repeats the run by itself."""
@@ -126,6 +180,18 @@ class Study:
             else:
                 words += [option, f"{value:.12g}" if isinstance(value, float) else str(value)]
         return shlex.join(words)
+
+
+def _held(lock: Path) -> bool:
+    """Whether a process is training the run."""
+    if not lock.is_file():
+        return False
+    with lock.open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _row(run: PlannedRun, outcome: Outcome, goal: float) -> dict[str, Any]:

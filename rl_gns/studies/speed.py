@@ -23,7 +23,9 @@ def speed(config: TrainConfig, seconds: float = 0.4) -> float:
     """Observations per second of one run with one thread, after an update to warm up."""
     from rl_gns.training.loop import Trainer
 
-    trainer = Trainer(dataclasses.replace(config, threads=1))
+    # Random steps before the first rollout are no part of the pace, and with many games they take minutes.
+    spread = 0 if config.start_spread else config.start_spread
+    trainer = Trainer(dataclasses.replace(config, threads=1, start_spread=spread))
     try:
         trainer.update()
         began, before = time.perf_counter(), trainer.observations

@@ -1,4 +1,4 @@
-"""`rl-gns study {run,status,fit,report} FILE`: parses, calls, prints. `cli` turns errors into one line."""
+"""`rl-gns study {run,status,fit,report,pack,claims} FILE`: parses, calls, prints. `cli` turns errors into one line."""
 
 from __future__ import annotations
 
@@ -104,6 +104,66 @@ class StudyReport(_OnStudy):
 
 
 @dataclasses.dataclass(frozen=True)
+class StudyPack(_OnStudy):
+    """Pack finished runs into `finished` beside the file, small enough to commit; packed runs are never repeated."""
+
+    def run(self) -> None:
+        """Pack, and say what came of it."""
+        from rl_gns.studies.study import load_study
+
+        study = load_study(self.file, self.out)
+        outcomes = study.outcomes()
+        written = study.pack(outcomes)
+        runs = study.plan(outcomes)
+        packed = [study.archive(run) for run in runs if study.archive(run).is_file()]
+        size = sum(path.stat().st_size for path in packed) / 1e6
+        print(
+            f"{len(written)} runs packed; {len(packed)} of {len(runs)} are now in {study.finished}, {size:.1f} MB"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyClaims:
+    """Test what the paper claims on one study or several: claim, band, measured with interval, verdict."""
+
+    files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE...")] = ()
+    """Studies' TOML files, or their folders. What is packed beside a file counts."""
+    paper: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Add the paper's own digitised Atari fronts, one study a game."""
+    to: Path | None = None
+    """Write the tables into this folder, as CSV and Parquet, with the run ids behind every number."""
+    into: Path | None = None
+    """Put the table into this Markdown page, between its markers."""
+    seed: int = 0
+    """Of the bootstraps and draws."""
+
+    def run(self) -> None:
+        """Judge, print, write."""
+        from rl_gns.analysis import paper_fronts
+        from rl_gns.errors import UserError
+        from rl_gns.report import claims
+        from rl_gns.studies.scope import of_paper, of_study
+        from rl_gns.studies.study import load_study
+
+        scopes = [of_study(load_study(file), seed=self.seed) for file in self.files]
+        games = [task for task in paper_fronts()["task"].unique() if task != "dota_1v1"] if self.paper else []
+        scopes += [of_paper(task, self.seed) for task in games]
+        if not scopes:
+            raise UserError("name at least one study's file, or give --paper")
+        if len({scope.name for scope in scopes}) < len(scopes):
+            raise UserError("two studies have the same name: a run's id would not say which it is of")
+        text = claims.markdown(scopes)
+        if self.to is not None:
+            tables = claims.write(scopes, self.to)
+            print(f"tables, as CSV and Parquet: {self.to}: {', '.join(tables)}\n")
+        if self.into is not None:
+            claims.insert(self.into, text)
+            print(f"page: {self.into}")
+        else:
+            print(text)
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyCommand:
     """Many runs from one file: environment count x rollout length to fronts and a report."""
 
@@ -111,7 +171,9 @@ class StudyCommand:
         Annotated[StudyRun, tyro.conf.subcommand("run")]
         | Annotated[StudyStatus, tyro.conf.subcommand("status")]
         | Annotated[StudyFit, tyro.conf.subcommand("fit")]
-        | Annotated[StudyReport, tyro.conf.subcommand("report")],
+        | Annotated[StudyReport, tyro.conf.subcommand("report")]
+        | Annotated[StudyPack, tyro.conf.subcommand("pack")]
+        | Annotated[StudyClaims, tyro.conf.subcommand("claims")],
         tyro.conf.arg(name=""),
     ]
 

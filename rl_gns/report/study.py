@@ -10,11 +10,14 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from rl_gns.report.claims import closest_shown, shown, tables_of
 from rl_gns.report.contents import draw
 from rl_gns.report.page import Section, page
-from rl_gns.report.tables import runs_table, tables
+from rl_gns.report.tables import progress_table, runs_table, tables, to_html
+from rl_gns.studies import claims, predictors
 from rl_gns.studies.fitting import fit_study, report_folder
 from rl_gns.studies.results import Outcome
+from rl_gns.studies.scope import of_study
 from rl_gns.studies.store import parquet, put, write_tables
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import counts
@@ -44,10 +47,38 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         put(path.parent / "figures" / f"{name}.png", rendered(figure, "png"))
         sections.append(Section(title, said, svg))
     runs = runs_table(study, outcomes)
-    write_tables(path.parent / "tables", {**fits.tables(), "runs": runs})
+    scope = of_study(study, outcomes, fits, seed)
+    judged = claims.claims([scope])
+    write_tables(path.parent / "tables", {**fits.tables(), "runs": runs, **tables_of([scope])})
     put(path.parent / "tables" / "metrics.parquet", parquet(metrics_of_all(study, outcomes)))
-    head = summary(study, outcomes)
-    return put(path, page(study.name, head, sections, tables(fits, runs), study.path.read_text()).encode())
+    head = [
+        *summary(study, outcomes),
+        f"What the paper claims, tested on this study: {claims.tally(judged)}.",
+    ]
+    said = predictors.sentence(order := predictors.closest([scope]))
+    first = [
+        (
+            "What the paper claims: claim, band, measured, verdict",
+            to_html(shown(judged).drop(columns="runs")),
+        ),
+        (f"What predicts B_crit: {said}", to_html(closest_shown(order))),
+    ]
+    progress = progress_table(study, outcomes)
+    if len(progress):
+        head.insert(0, unfinished(progress))
+        first.insert(0, ("How far each cell is", to_html(progress)))
+    shown_tables = first + tables(fits, runs)
+    return put(path, page(study.name, head, sections, shown_tables, study.path.read_text()).encode())
+
+
+def unfinished(progress: pd.DataFrame) -> str:
+    """The first line of a page that is not final, from `tables.progress_table`."""
+    whole = progress["done"] + progress["failed"] == progress["runs"]
+    none = int((progress["done"] == 0).sum())
+    return (
+        f"Not finished: {int(whole.sum())} of {len(progress)} cells have all the runs known to be needed, {none} have "
+        "none. What follows counts finished runs only and will move: a cell's best rate may still be untried."
+    )
 
 
 def rendered(figure: Figure, kind: str) -> bytes:
@@ -64,7 +95,7 @@ def metrics_of_all(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFram
     frames = []
     for run in study.plan(outcomes):
         if outcomes[run.id].observations:
-            metrics = study.metrics(run)
+            metrics = study.read(run, "metrics", outcomes[run.id])
             frames.append(metrics[["update"]].assign(id=run.id).join(metrics[names].astype("float32")))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from rl_gns.report.sentences import rounded, spread
 from rl_gns.studies.fits import Fits
+from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 
@@ -73,6 +74,33 @@ def runs_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
             at = outcome.crossings.get(goal)
             row[f"to_{goal:g}"] = math.nan if at is None else at
         rows.append({**row, "command": study.command(run)})
+    return pd.DataFrame(rows)
+
+
+def progress_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
+    """How far each cell is, slowest first; empty once every run is final.
+
+    Returns:
+        Columns num_envs, rollout, runs, done, failed, partial, pending, rates (tried so far), best_score, and hardest,
+        the hardest goal reached so far.
+    """
+    runs = study.plan(outcomes)
+    if all(outcomes[run.id].final for run in runs):
+        return pd.DataFrame()
+    rows = []
+    cells: dict[tuple[int, int], list[PlannedRun]] = {}
+    for run in runs:
+        cells.setdefault((run.num_envs, run.rollout), []).append(run)
+    for (num_envs, rollout), some in cells.items():
+        found = [outcomes[run.id] for run in some]
+        status = [outcome.status for outcome in found]
+        reached = [goal for outcome in found for goal, at in outcome.crossings.items() if at is not None]
+        peak = max(outcome.peak for outcome in found)
+        row: dict[str, Any] = {"num_envs": num_envs, "rollout": rollout, "runs": len(some)}
+        row |= {word: status.count(word) for word in ("done", "failed", "partial", "pending")}
+        row["rates"] = len({run.learning_rate for run in some})
+        row["best_score"] = peak if math.isfinite(peak) else math.nan
+        rows.append({**row, "hardest": max(reached, default=math.nan)})
     return pd.DataFrame(rows)
 
 

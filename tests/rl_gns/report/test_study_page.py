@@ -96,6 +96,26 @@ def test_every_figure_comes_with_a_sentence_of_what_is_seen(path: Path) -> None:
     assert "more environments at" in text or "longer rollouts at" in text or "can&#x27;t tell at" in text
 
 
+def test_a_finished_page_says_nothing_of_progress_and_judges(path: Path) -> None:
+    text = path.read_text()
+    assert "Not finished" not in text
+    assert "How far each cell is" not in text
+    assert "What the paper claims, tested on this study: " in text
+    claims = pd.read_csv(path.parent / "tables" / "claims.csv")
+    named = pd.read_csv(path.parent / "tables" / "claims_runs.csv")
+    assert set(claims.loc[claims["note"] > 0, "note"]) == set(named["note"])
+
+
+def test_a_partly_finished_page_says_what_is_missing(tmp_path: Path) -> None:
+    study = played(tmp_path)
+    for run in study.plan():
+        if run.num_envs == 2 or (run.num_envs == 8 and run.seed == 2):
+            shutil.rmtree(study.folder(run))
+    text = report(study, bootstrap=20).read_text()
+    assert "Not finished: 6 of 10 cells have all the runs known to be needed, 2 have none." in text
+    assert "How far each cell is" in text
+
+
 def test_the_same_study_gives_the_same_bytes(study: Study, path: Path, tmp_path: Path) -> None:
     again = report(study, tmp_path / "report.html", bootstrap=100)
     assert again.read_bytes() == path.read_bytes()

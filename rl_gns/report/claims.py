@@ -1,0 +1,144 @@
+"""The claims table as people read it, in Markdown and HTML, and its files. It shows what was judged and judges nothing.
+
+claims.csv       every row with its interval, verdict and reason (and .parquet)
+claims_runs.csv  the run ids behind each row's note
+predictors.csv   every predictor beside every front's critical batch
+closest.csv      the predictors in order of how near they come
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from rl_gns.analysis.claims import Claim
+from rl_gns.errors import UserError
+from rl_gns.report.sentences import rounded
+from rl_gns.studies import predictors
+from rl_gns.studies.claims import claims, notes, tally, to_frame
+from rl_gns.studies.scope import Scope
+from rl_gns.studies.store import put, write_tables
+
+BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
+
+
+def tables_of(scopes: Sequence[Scope]) -> dict[str, pd.DataFrame]:
+    """Name -> the tables of this file's docstring; empty ones are left out."""
+    rows = claims(scopes)
+    beside = [table for scope in scopes if len(table := predictors.table(scope))]
+    found = {
+        "claims": to_frame(rows),
+        "claims_runs": notes(rows),
+        "predictors": pd.concat(beside, ignore_index=True) if beside else pd.DataFrame(),
+        "closest": predictors.closest(list(scopes)),
+    }
+    return {name: table for name, table in found.items() if len(table)}
+
+
+def write(scopes: Sequence[Scope], folder: Path) -> dict[str, pd.DataFrame]:
+    """Write the tables as CSV and Parquet and return them. Raises as `store.put`."""
+    tables = tables_of(scopes)
+    write_tables(folder, tables)
+    return tables
+
+
+def markdown(scopes: Sequence[Scope]) -> str:
+    """Tally, table, which predictor comes closest, and the run ids of every note.
+
+    Of the paper's own fronts only what is said of all games together; the CSV has each game.
+    """
+    theirs = {scope.name for scope in scopes if not scope.owned}
+    rows = [row for row in claims(scopes) if row.scope not in theirs]
+    scopes = [scope for scope in scopes if scope.owned]
+    frame = shown(rows)
+    order = predictors.closest(list(scopes))
+    parts = [
+        f"{tally(rows)}. In brackets: 95 % intervals. The last column numbers the sets of runs, listed below.",
+        _grid(frame),
+        f"**Which predictor comes closest to B_crit.** {predictors.sentence(order)}",
+    ]
+    if len(order):
+        parts.append(_grid(closest_shown(order)))
+    named = notes(rows)
+    if len(named):
+        lines = [
+            f"* [{number}] {len(some)} runs: {_compact(some['run'].tolist())}"
+            for number, some in named.groupby("note")
+        ]
+        listed = "\n".join(lines)
+        parts.append(f"<details><summary>Run ids</summary>\n\n{listed}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+def shown(rows: Sequence[Claim]) -> pd.DataFrame:
+    """The table of claims with numbers as text."""
+    frame = to_frame(rows)
+    measured = [
+        _measured(row["measured"], row["measured_low"], row["measured_high"])
+        for row in frame.to_dict("records")
+    ]
+    note = [f"[{number}]" if number else "–" for number in frame["note"]]
+    columns = {"claim": frame["claim"], "what": frame["says"], "study": frame["study"], "band": frame["band"]}
+    return pd.DataFrame(
+        {**columns, "measured": measured, "verdict": frame["verdict"], "why": frame["why"], "runs": note}
+    )
+
+
+def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
+    """The predictors with numbers as text."""
+    ratio = [_measured(row["ratio"], row["ratio_low"], row["ratio_high"]) for row in order.to_dict("records")]
+    names = [predictors.NAMES.get(name, name) for name in order["predictor"]]
+    known = [
+        f"{row['fronts']} of {row['of']}" + (f", {row['pooled']} by pooled moments" if row["pooled"] else "")
+        for row in order.to_dict("records")
+    ]
+    spread = ["–" if math.isnan(value) else f"{value:.2f}" for value in order["spread"]]
+    return pd.DataFrame(
+        {"predictor": names, "over B_crit": ratio, "known on fronts": known, "s.d. of ln ratio": spread}
+    )
+
+
+def insert(page: Path, text: str) -> None:
+    """Replace what stands between the two markers of a Markdown page.
+
+    Raises:
+        UserError: there is no such page, or it has not both markers.
+    """
+    try:
+        old = page.read_text()
+    except OSError as error:
+        raise UserError(f"{page} can't be read: {error.strerror}") from None
+    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
+        raise UserError(f"{page} must hold the lines {BEGIN} and {END} once each, in this order")
+    head, tail = old[: old.index(BEGIN) + len(BEGIN)], old[old.index(END) :]
+    put(page, f"{head}\n\n{text}\n\n{tail}".encode())
+
+
+def _measured(value: float, low: float, high: float) -> str:
+    ends = [rounded(end) if math.isfinite(end) else "?" for end in (low, high)]
+    known = any(math.isfinite(end) for end in (low, high))
+    if math.isnan(value):
+        return f"{ends[0]} to {ends[1]}" if known else "–"
+    if low == value == high or not known:
+        return rounded(value)
+    return f"{rounded(value)} ({ends[0]} to {ends[1]})"
+
+
+def _grid(frame: pd.DataFrame) -> str:
+    lines = [" | ".join(frame.columns), "|".join("---" for _ in frame.columns)]
+    lines += [
+        " | ".join(str(cell).replace("|", "\\|") for cell in row) for row in frame.itertuples(index=False)
+    ]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _compact(runs: list[str]) -> str:
+    """STUDY: id id …; STUDY: …"""
+    by_study: dict[str, list[str]] = {}
+    for run in runs:
+        study, _, name = run.partition("/")
+        by_study.setdefault(study, []).append(name)
+    return "; ".join(f"{study}: {' '.join(names)}" for study, names in by_study.items())

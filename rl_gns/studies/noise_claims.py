@@ -1,0 +1,268 @@
+"""What the paper claims of the noise scale, tested on one scope: the published numbers, growth, ratio, independence.
+
+Numbers of claims and bands as in `front_claims`. Claims about a whole run are not told from early goals: they say so
+and give the paper's own number over the same goals where it has one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from rl_gns.analysis import Interval
+from rl_gns.analysis.claims import Band, Claim, Draws, claim, combined, of_interval, of_slope, ratio, unknown
+from rl_gns.studies.front_claims import _over
+from rl_gns.studies.scope import Key, Scope
+from rl_gns.studies.seeds import over_seeds
+
+WITHIN_THREE = Band(1 / 3, 3)
+GROWTH, FLAT = Band(low=4), Band(0.7, 2.5)
+RATIO, MEAN_RATIO, ALIKE = Band(3, 12), Band(0.7, 8), Band(0.5, 2)
+SPIKE, PARTS = Band(low=5), Band(3, 30)
+START = Band(50, 2000)
+SPAN = 8.0
+SAYS = {
+    "N1": "B_crit over the published one",
+    "N1e": "E_min over the published one",
+    "N3": "growth of B_crit from the first to the hardest goal",
+    "N4": "growth of B_simple from its least to the hardest goal",
+    "N5": "B_simple over B_crit at equal score, median over goals (paper 6.2)",
+    "N6": "step-weighted mean of B_simple over B_crit at the hardest goal (paper 1.1-6.7)",
+    "N7": "B_simple at equal score: change over an eightfold batch at tuned rates",
+    "N8": "early transient: greatest B_simple before the start score over the least after",
+    "N9": "policy's over value's noise scale at the hardest goal",
+    "F2": "B_crit at the first goal, Atari (Table 1: 100-1,000 at the start, twofold slack)",
+    "X1": "critical environments, predicted by one cell's design effect over measured: level",
+    "X2": "the same relative to the longest rollout: shape",
+}
+
+
+def ratios(scope: Scope) -> list[tuple[Key, Draws]]:
+    """B_simple over B_crit at equal score, of every front where both are known."""
+    found = []
+    for key in scope.keys:
+        noise, b_crit = scope.noise(key, "noise_scale"), scope.b_crit(key)
+        if noise is not None and b_crit is not None:
+            found.append((key, ratio(noise, b_crit)))
+    return found
+
+
+def noise_claims(scope: Scope) -> list[Claim]:
+    """All of this file's claims on one scope."""
+    rows = [_grown(scope, "N3"), _grown(scope, "N4"), _ratio(scope)]
+    if scope.owned:
+        rows += [*_published(scope), _mean(scope), _alike(scope), _transient(scope), _parts(scope)]
+    if scope.atari:
+        rows.append(_start(scope))
+    return [*rows, *_axes(scope)]
+
+
+def _published(scope: Scope) -> list[Claim]:
+    if not scope.atari or scope.task == "dota_1v1":
+        return []
+    theirs = scope.published().set_index("goal")
+    rows = []
+    for key in scope.keys:
+        if key[0] != 5 or key[1] not in theirs.index:
+            continue
+        goal, front = f"at goal {key[1]:g}", scope.fits.front_of[key]
+        line, fitted = float(theirs.loc[key[1], "critical_batch"]), float(theirs.loc[key[1], "fitted"])
+        both = f"line {line:,.0f}, its plotted points {fitted:,.0f}"
+        measured = _over_published(front.b_crit, front.b_crit_low, front.b_crit_high, line)
+        says = f"{SAYS['N1']}, {goal}"
+        rows.append(claim("N1", says, scope.name, WITHIN_THREE, measured, both, scope.runs(key)))
+        e_min = float(theirs.loc[key[1], "e_min"])
+        measured = _over_published(front.e_min, *_e_min_ends(scope, key), e_min)
+        why = f"published {e_min:.2g}; band as N1's"
+        rows.append(
+            claim("N1e", f"{SAYS['N1e']}, {goal}", scope.name, WITHIN_THREE, measured, why, scope.runs(key))
+        )
+    if not rows:
+        why = "none of the goals has a published front in the digitised data"
+        rows.append(unknown("N1", SAYS["N1"], scope.name, WITHIN_THREE, why, scope.runs()))
+    return rows
+
+
+def _over_published(value: float | None, low: float | None, high: float | None, published: float) -> Interval:
+    if value is None and low is None and high is None:
+        return Interval(math.nan, math.nan, math.nan)
+    ends = (0.0 if low is None else low / published, math.inf if high is None else high / published)
+    return Interval(math.nan if value is None else value / published, *ends)
+
+
+def _e_min_ends(scope: Scope, key: Key) -> tuple[float | None, float | None]:
+    """E_min at the two ends of B_crit's interval, through the middle of the points."""
+    front = scope.fits.front_of[key]
+    if front.b_crit is None or front.s_min is None:
+        return (None, None) if front.e_min is None else (math.nan, math.nan)
+    met = scope.points(key)
+    middle = float(np.exp(np.log(met[~met["censored"]]["batch"]).mean()))
+    at = front.s_min * (1 + front.b_crit / middle)
+    ends = []
+    for b in (front.b_crit_low, front.b_crit_high):
+        ends.append(None if b is None else at * b / (1 + b / middle))
+    return ends[0], at * middle if ends[1] is None else ends[1]
+
+
+def _coverage(scope: Scope) -> str:
+    """Why a claim about a whole run can't be told; empty where the goals reach as far as the paper's."""
+    goals = sorted({key[1] for key in scope.keys})
+    if scope.task is None:
+        return "none of the paper's tasks in its data: no whole run to compare with"
+    theirs = scope.published()["goal"]
+    if goals and goals[0] <= theirs.min() and goals[-1] >= 0.8 * theirs.max():
+        return ""
+    return f"goals reach {goals[-1]:g} of the paper's {theirs.max():g}"
+
+
+def _grown(scope: Scope, code: str) -> Claim:
+    band = FLAT if scope.task == "pong" else GROWTH
+    found, used = [], []
+    for length in sorted({key[0] for key in scope.keys}):
+        values = []
+        for key in (key for key in scope.keys if key[0] == length):
+            value = scope.b_crit(key) if code == "N3" else scope.noise(key, "noise_scale")
+            values += [] if value is None else [(key, value)]
+        if len(values) > 1:
+            # B_simple is high once more where the score is still that of the random policy: its floor is the start.
+            first = values[0] if code == "N3" else min(values[:-1], key=lambda entry: entry[1].value)
+            last = values[-1]
+            value, low, high = last[1].interval
+            again = of_interval(value, low, high, scope.deviates(f"growth/{code}/{length}"))
+            found.append(ratio(again, first[1]))
+            used += [first[0], last[0]]
+    if not found:
+        return unknown(code, SAYS[code], scope.name, band, "known at fewer than two goals", scope.runs())
+    measured = combined(found, np.median).interval
+    goals = f"from {min(key[1] for key in used):g} to {max(key[1] for key in used):g}"
+    made = claim(code, SAYS[code], scope.name, band, measured, goals, scope.runs(*used))
+    missing = _coverage(scope)
+    if not missing:
+        return made
+    theirs = _papers_growth(scope, code, used)
+    return made.because(f"{missing}; {goals}{theirs}")
+
+
+def _papers_growth(scope: Scope, code: str, used: list[Key]) -> str:
+    published = scope.published().set_index("goal")
+    first, last = min(key[1] for key in used), max(key[1] for key in used)
+    if first not in published.index or last not in published.index:
+        return ""
+    name = "critical_batch" if code == "N3" else "simple_noise_scale"
+    return f", where the paper's grows {published.loc[last, name] / published.loc[first, name]:.2g}-fold"
+
+
+def _ratio(scope: Scope) -> Claim:
+    found = ratios(scope)
+    if not found:
+        why = "no goal has both a critical batch and a noise scale"
+        return unknown("N5", SAYS["N5"], scope.name, RATIO, why, scope.runs())
+    keys = [key for key, _ in found]
+    measured = combined([draws for _, draws in found], np.median).interval
+    return claim("N5", SAYS["N5"], scope.name, RATIO, measured, _over(keys), scope.runs(*keys))
+
+
+def _mean(scope: Scope) -> Claim:
+    found, used, known = [], [], []
+    for key in scope.hardest:
+        noise, b_crit = scope.noise(key, "mean_noise_scale"), scope.b_crit(key)
+        if noise is not None and b_crit is not None:
+            found.append(ratio(noise, b_crit))
+            used.append(key)
+            met = scope.points(key)
+            known.append(float(met[~met["censored"]]["known_share"].mean()))
+    if not found:
+        why = "no goal has both a critical batch and a mean noise scale"
+        return unknown("N6", SAYS["N6"], scope.name, MEAN_RATIO, why, scope.runs())
+    why = f"{_over(used)}; known on {np.mean(known):.0%} of the updates"
+    measured = combined(found, np.median).interval
+    return claim("N6", SAYS["N6"], scope.name, MEAN_RATIO, measured, why, scope.runs(*used))
+
+
+def _alike(scope: Scope) -> Claim:
+    """A line through ln B_simple over ln B: its change over an eightfold batch, whichever way."""
+    found, used = [], []
+    for length in sorted({key[0] for key in scope.keys}):
+        for key in sorted((key for key in scope.keys if key[0] == length), reverse=True):
+            met = scope.points(key)
+            met = met[~met["censored"] & (met["noise_scale"] > 0)]
+            if met["batch"].nunique() >= 3 and met["batch"].max() >= SPAN * met["batch"].min():
+                cells = met.assign(y=np.log(met["noise_scale"])).groupby("batch")["y"].mean()
+                x = np.log(cells.index.to_numpy(dtype=float)) / math.log(SPAN)
+                found.append(of_slope(x, cells.to_numpy(), scope.deviates(f"alike/{length}")))
+                used.append(key)
+                break
+    if not found:
+        why = "B_simple is known at no goal over three batch sizes that span a factor of 8"
+        return unknown("N7", SAYS["N7"], scope.name, ALIKE, why, scope.runs())
+    measured = combined(found, np.median).interval
+    return claim("N7", SAYS["N7"], scope.name, ALIKE, measured, _over(used), scope.runs(*used))
+
+
+def _transient(scope: Scope) -> Claim:
+    if scope.start_score is None:
+        why = "the study has no start_score: nothing is excluded"
+        return unknown("N8", SAYS["N8"], scope.name, SPIKE, why, scope.runs())
+    rows = scope.transient.dropna() if len(scope.transient) else scope.transient
+    rule = f"what came before score {scope.start_score:g} is left out of every mean"
+    if rows.empty:
+        return unknown("N8", SAYS["N8"], scope.name, SPIKE, f"B_simple is unknown before it or after; {rule}")
+    runs = [f"{scope.name}/{name}" for name in rows["id"]]
+    return claim("N8", SAYS["N8"], scope.name, SPIKE, over_seeds(rows["ratio"], seed=scope.seed), rule, runs)
+
+
+def _parts(scope: Scope) -> Claim:
+    parts = scope.parts[scope.parts["part"].isin(["policy", "value"])] if len(scope.parts) else scope.parts
+    if parts.empty:
+        return unknown(
+            "N9", SAYS["N9"], scope.name, PARTS, "the parts were not measured in these runs", scope.runs()
+        )
+    for goal in sorted(parts["goal"].unique(), reverse=True):
+        some = parts[parts["goal"] == goal]
+        wide = some.pivot_table(index="id", columns="part", values="mean")
+        if {"policy", "value"} <= set(wide.columns) and len(known := wide.dropna()):
+            value = over_seeds(known["policy"] / known["value"], seed=scope.seed)
+            runs = [f"{scope.name}/{name}" for name in known.index]
+            return claim(
+                "N9", SAYS["N9"], scope.name, PARTS, value, f"goal {goal:g}, {len(known)} runs", runs
+            )
+    bounds = parts.groupby("part")["at_least"].min()
+    said = ", ".join(
+        f"{part} at least {bound:.3g}" for part, bound in bounds.items() if not math.isnan(bound)
+    )
+    why = "no run knows both" + (f" ({said})" if said else "")
+    return unknown("N9", SAYS["N9"], scope.name, PARTS, why, scope.runs())
+
+
+def _start(scope: Scope) -> Claim:
+    keys = [key for key in scope.keys if key[0] == 5]
+    if not keys:
+        return unknown("F2", SAYS["F2"], scope.name, START, "no rollouts of 5", scope.runs())
+    front = scope.fits.front_of[keys[0]]
+    measured = _over_published(front.b_crit, front.b_crit_low, front.b_crit_high, 1.0)
+    return claim("F2", SAYS["F2"], scope.name, START, measured, f"goal {keys[0][1]:g}", scope.runs(keys[0]))
+
+
+def _axes(scope: Scope) -> list[Claim]:
+    """The new axis, at the hardest goal: agreement is that the two intervals meet."""
+    predicted: pd.DataFrame = scope.fits.predicted
+    if predicted.empty:
+        return []
+    rows, words = [], {"agree": "pass", "part": "fail"}
+    hardest = predicted[predicted["goal"] == predicted["goal"].max()].sort_values("rollout")
+    ids = [f"{scope.name}/{name}" for name in (scope.fits.prediction.runs if scope.fits.prediction else ())]
+    for code, stem, verdict in (("X1", "ratio", "verdict"), ("X2", "shape_ratio", "shape_verdict")):
+        if stem not in hardest:
+            continue
+        for row in hardest.to_dict("records"):
+            if code == "X2" and row["rollout"] == hardest["rollout"].max():
+                continue
+            measured = Interval(row[stem], row[f"{stem}_low"], row[f"{stem}_high"])
+            word = words.get(row[verdict], "can't tell")
+            says = f"{SAYS[code]}, rollouts of {row['rollout']}"
+            runs = (*ids, *scope.runs((int(row["rollout"]), float(row["goal"]))))
+            why = "an end of an interval is missing" if word == "can't tell" else f"goal {row['goal']:g}"
+            rows.append(Claim(code, says, scope.name, "intervals meet", measured, word, why, runs))
+    return rows

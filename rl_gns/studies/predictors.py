@@ -1,0 +1,255 @@
+"""Which noise scale comes closest to the critical batch: every part that the runs measured, beside each front's B_crit.
+
+It reads runs and fits; what a part is, `rl_gns.noise` says. A noise scale is taken where the goal is reached and as
+the mean over the updates until then, which is what the theory compares with B_crit (McCandlish et al. 2018, D.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rl_gns.analysis import Interval, predict_axis
+from rl_gns.analysis.claims import Draws, combined, of_interval, ratio
+from rl_gns.studies.fits import Fits
+from rl_gns.studies.results import Outcome, noise_until
+from rl_gns.studies.seeds import UNKNOWN, over_seeds
+from rl_gns.studies.study import Study
+
+if TYPE_CHECKING:
+    from rl_gns.studies.scope import Key, Scope
+
+OWN = "B_simple"
+"""Of the training gradient at every update; `total` is the same measured with the other parts, more rarely."""
+EFFECT = "design effect"
+NAMES = {
+    OWN: "B_simple of the training gradient",
+    "policy": "B_simple, policy loss alone",
+    "value": "B_simple, value loss alone",
+    "entropy": "B_simple, entropy bonus alone",
+    "total": "B_simple, with the parts",
+    "optimizer": "B_simple in the optimizer's metric",
+    "fisher": "B_noise, Fisher-weighted",
+    "hessian": "B_noise, Hessian-weighted",
+    EFFECT: "B_simple by one cell's design effect",
+}
+QUANTITIES = {
+    "mean": "mean over updates until the goal",
+    "local": "where the goal is reached",
+    "pooled": "moments of all runs together where the goal is reached",
+}
+COLUMNS = [
+    *("id", "rollout", "num_envs", "batch", "seed", "goal", "part"),
+    *("local", "mean", "known_share", "at_least", "signal", "noise"),
+]
+
+
+def readings(study: Study, outcomes: Mapping[str, Outcome], fits: Fits) -> pd.DataFrame:
+    """One row per goal, run that serves it or repeats one that does, and part.
+
+    Returns:
+        Columns id, rollout, num_envs, batch, seed, goal, part; local and mean noise scale in observations, the share
+        of updates where it was known, and at_least, the least lower bound of those where it was not (NaN: none);
+        signal and noise of one unit, as smoothed there (NaN: not measured until then).
+    """
+    met = fits.points[~fits.points["censored"]]
+    serving: dict[str, list[float]] = {}
+    for name, goal in zip(met["id"], met["goal"], strict=True):
+        serving.setdefault(name, []).append(float(goal))
+    rows: list[list[Any]] = []
+    for run in study.plan(outcomes):
+        # Runs made for measuring repeat runs of the grid, so they count for every goal that they reach.
+        goals = serving.get(run.id, []) if run.in_grid else list(study.spec.goals)
+        outcome = outcomes[run.id]
+        if not goals or outcome.start is None:
+            continue
+        parts = study.read(run, "noise_parts", outcome)
+        tables = {str(part): some for part, some in parts.groupby("part")} if len(parts) else {}
+        if run.in_grid:
+            tables[OWN] = study.read(run, "metrics", outcome)
+        for goal in goals:
+            at = outcome.crossings.get(goal)
+            if at is None:
+                continue
+            for part, table in tables.items():
+                if "/" in part:
+                    continue  # families: layers/…, epochs/…
+                reading = noise_until(table, at, study.spec.halflife, outcome.start)
+                until = table[(table["observations"] <= at) & table["noise_scale"].isna()]
+                key = [run.id, run.rollout, run.num_envs, run.batch, run.seed, goal, part]
+                rows.append([*key, *reading, float(until["noise_scale_low"].min()), *_moments(table, at)])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _moments(table: pd.DataFrame, at: float) -> tuple[float, float]:
+    until = table[(table["observations"] <= at) & table["signal"].notna() & table["noise"].notna()]
+    return (
+        (float(until["signal"].iloc[-1]), float(until["noise"].iloc[-1]))
+        if len(until)
+        else (math.nan, math.nan)
+    )
+
+
+def pooled(rows: pd.DataFrame, seed: int = 0) -> Interval:
+    """Noise scale of the runs together: their noises over their signals, which apart may all be unknown.
+
+    Runs weigh as environments squared: where the batch is below the noise scale the signal's variance goes as the
+    inverse of that. The interval is Student's t over runs; one run has none. NaN where the signal is not above 0.
+    """
+    known = rows[rows["signal"].notna()]
+    if known.empty:
+        return UNKNOWN
+    length = int(known["rollout"].iloc[0])
+    weight = known["num_envs"].to_numpy(dtype=float)[:, None] ** 2
+    signal, noise = (known[name].to_numpy(dtype=float)[:, None] * weight for name in ("signal", "noise"))
+    found = predict_axis([length], signal, noise, seed).n_crit(length)
+    if not math.isfinite(found.value):
+        return UNKNOWN
+    return Interval(*(length * end for end in found))
+
+
+def table(scope: Scope) -> pd.DataFrame:
+    """One row per front with a B_crit, predictor and quantity.
+
+    Returns:
+        Columns study, rollout, goal, predictor, quantity; noise_scale, b_crit and ratio with _low and _high;
+        known_share, at_least, runs (how many) and ids.
+    """
+    rows = []
+    for key in scope.keys:
+        b_crit = scope.b_crit(key)
+        if b_crit is None:
+            continue
+        for (part, quantity), value in _measured(scope, key).items():
+            row: dict[str, Any] = {"study": scope.name, "rollout": key[0], "goal": key[1]}
+            row |= {"predictor": part, "quantity": quantity}
+            row |= _columns("noise_scale", value) | _columns("b_crit", b_crit)
+            row |= _columns("ratio", None if value is None else ratio(value, b_crit))
+            some = _rows(scope, key, part)
+            row["known_share"] = float(some["known_share"].mean()) if len(some) else math.nan
+            row["at_least"] = float(some["at_least"].min()) if len(some) else math.nan
+            row |= {"runs": some["id"].nunique(), "ids": " ".join(sorted(set(some["id"])))}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _rows(scope: Scope, key: Key, part: str) -> pd.DataFrame:
+    parts = scope.parts
+    if parts.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    return parts[(parts["rollout"] == key[0]) & (parts["goal"] == key[1]) & (parts["part"] == part)]
+
+
+def _measured(scope: Scope, key: Key) -> dict[tuple[str, str], Draws | None]:
+    found: dict[tuple[str, str], Draws | None] = {}
+    names = [part for part in NAMES if len(scope.parts) and part in set(scope.parts["part"])]
+    for part in names:
+        some = _rows(scope, key, part)
+        for quantity in QUANTITIES:
+            if quantity == "pooled":
+                value = pooled(some, scope.seed)
+            else:
+                value = over_seeds(some[quantity], some["num_envs"], scope.seed)
+                if math.isnan(value.low):
+                    value = over_seeds(some[quantity], seed=scope.seed)
+            z = scope.deviates(f"{part}/{quantity}/{key}")
+            found[part, quantity] = None if math.isnan(value.value) else of_interval(*value, z)
+    predicted = scope.fits.predicted
+    if len(predicted):
+        row = predicted[(predicted["rollout"] == key[0]) & (predicted["goal"] == key[1])]
+        if len(row) and math.isfinite(row["predicted"].iloc[0]):
+            ends = [
+                float(row[name].iloc[0]) * key[0] for name in ("predicted", "predicted_low", "predicted_high")
+            ]
+            found[EFFECT, "mean"] = of_interval(
+                ends[0], ends[1], ends[2], scope.deviates(f"{EFFECT}/{key[0]}")
+            )
+    return found
+
+
+def closest(scopes: list[Scope]) -> pd.DataFrame:
+    """Over all fronts of all scopes, how far each predictor is from B_crit.
+
+    A predictor is its mean over the updates until the goal; where that is unknown in every run, the runs' pooled
+    moments.
+
+    Returns:
+        One row per predictor, closest first: predictor, fronts (where it is known), pooled (of those, by pooled
+        moments), of (fronts with a B_crit), ratio with _low and _high (geometric mean over those fronts), and spread,
+        the standard deviation of ln ratio.
+    """
+    found: dict[str, list[Draws]] = {}
+    by_pooling: dict[str, int] = {}
+    of = 0
+    for scope in scopes:
+        for key in scope.keys:
+            b_crit = scope.b_crit(key)
+            if b_crit is None:
+                continue
+            of += 1
+            values = _measured(scope, key)
+            for part in dict.fromkeys(part for part, _ in values):
+                mean, together = values.get((part, "mean")), values.get((part, "pooled"))
+                known = together if mean is None else mean
+                found.setdefault(part, [])
+                if known is not None:
+                    found[part].append(ratio(known, b_crit))
+                    by_pooling[part] = by_pooling.get(part, 0) + (mean is None)
+    rows = []
+    for part, parts in found.items():
+        row: dict[str, Any] = {
+            "predictor": part,
+            "fronts": len(parts),
+            "pooled": by_pooling.get(part, 0),
+            "of": of,
+        }
+        row |= _columns("ratio", combined(parts, _geometric) if parts else None)
+        logs = np.log([one.value for one in parts])
+        rows.append({**row, "spread": float(logs.std(ddof=1)) if len(parts) > 1 else math.nan})
+    names = ["predictor", "fronts", "pooled", "of", "ratio", "ratio_low", "ratio_high", "spread"]
+    order = pd.DataFrame(rows, columns=names)
+    return order.iloc[np.argsort(np.abs(np.log(order["ratio"].to_numpy(dtype=float))))].reset_index(drop=True)
+
+
+def sentence(order: pd.DataFrame) -> str:
+    """Which comes closest, by how much; "none" where none is within a factor of two for certain."""
+    known = order[order["ratio"].notna()]
+    if known.empty:
+        return "No predictor can be put beside a critical batch yet."
+    best = known.iloc[0]
+    name, ends = NAMES.get(best["predictor"], best["predictor"]), _ends(best)
+    said = f"{name}, at {best['ratio']:.2g} times B_crit ({ends}; {best['fronts']} of {best['of']} fronts)"
+    rest = [
+        f"{row['predictor']} {row['ratio']:.2g} ({_ends(row)}; {row['fronts']} fronts)"
+        for _, row in known.iloc[1:].iterrows()
+    ]
+    tail = f" The others: {', '.join(rest)}." if rest else ""
+    missing = order[order["ratio"].isna()]["predictor"].tolist()
+    tail += f" Unknown on every front: {', '.join(missing)}." if missing else ""
+    low, high = best["ratio_low"], best["ratio_high"]
+    if low >= 0.5 and high <= 2:
+        return f"{said[0].upper()}{said[1:]}, comes closest and is within a factor of two.{tail}"
+    if high < 0.5 or low > 2:
+        return f"None comes within a factor of two of B_crit; the closest is {said}.{tail}"
+    return f"None is certain to be within a factor of two of B_crit; the closest is {said}.{tail}"
+
+
+def _ends(row: pd.Series) -> str:
+    low, high = float(row["ratio_low"]), float(row["ratio_high"])
+    return "no interval" if math.isnan(low) or math.isnan(high) else f"{low:.2g} to {high:.2g}"
+
+
+def _geometric(values: np.ndarray, axis: int) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.exp(np.log(values).mean(axis))
+
+
+def _columns(name: str, draws: Draws | None) -> dict[str, float]:
+    if draws is None:
+        return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
+    value, low, high = draws.interval
+    return {name: value, f"{name}_low": low, f"{name}_high": high}

@@ -1,0 +1,281 @@
+"""Claims pass on studies made from the exact law, fail on broken ones, and can't be told from too few points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rl_gns.analysis.claims import Claim
+from rl_gns.cli import main
+from rl_gns.report.claims import BEGIN, END, insert, markdown
+from rl_gns.report.study import report
+from rl_gns.studies.claims import PAPERS, claims, notes, tally, to_frame
+from rl_gns.studies.fits import fit
+from rl_gns.studies.predictors import closest, pooled, sentence, table
+from rl_gns.studies.scope import Scope, of_paper, of_study
+from rl_gns.studies.study import COLUMNS, Study
+from rl_gns.training.metrics import MetricsWriter
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+B_CRIT = {2.0: 74.0, 3.0: 122.0}
+
+
+def made(
+    sizes: tuple[int, ...] = SIZES,
+    seeds: tuple[int, ...] = (1, 2, 3),
+    law: Callable[[float, float], float] = lambda b, c: 1 + c / b,
+    ratio: float = 6.0,
+    scatter: float = 0.03,
+    noise_power: float = 0.0,
+    scale: float = 1.0,
+) -> Scope:
+    """Runs of S = 1000 law(B, B_crit) at the paper's B_crit of Breakout times `scale`; three rates, the middle best.
+
+    B_simple is `ratio` B_crit (B/100)^noise_power, its mean until the goal a third of it.
+    """
+    rng, rows = np.random.default_rng(4), []
+    for n in sizes:
+        for s in seeds:
+            for factor in (0.5, 1.0, 2.0):
+                for goal, b_crit in B_CRIT.items():
+                    batch, critical = 5 * n, b_crit * scale
+                    tuned = 1.0 if factor == 1.0 else 1.4
+                    updates = 1000 * goal * law(batch, critical) * tuned * np.exp(scatter * rng.normal())
+                    rate = 1e-3 / (1 + 150 / batch) ** 0.7 * factor
+                    noise = ratio * critical * (batch / 100) ** noise_power * np.exp(0.05 * rng.normal())
+                    row = [f"n{n}-{factor}-s{s}", n, 5, batch, rate, s, goal, updates * batch, updates]
+                    rows.append([*row, False, noise, noise / 3, 1.0, "done", "", 9.0])
+    study = pd.DataFrame(rows, columns=COLUMNS)
+    return Scope("made", fit(study, bootstrap=200), "breakout", True, 1.7)
+
+
+def by_code(rows: list[Claim]) -> dict[str, Claim]:
+    return {row.code: row for row in rows}
+
+
+def test_the_exact_law_passes() -> None:
+    found = by_code(claims([made()]))
+    passing = ("P1", "P1b", "P2", "P2b", "P3", "P4", "P5", "N1", "N1e", "N5", "N6", "N7", "L1", "L1b", "F2")
+    assert {code: found[code].verdict for code in passing} == dict.fromkeys(passing, "pass")
+    for code in passing:
+        low, high = found[code].measured[1:]
+        assert low <= found[code].measured.value <= high
+        assert found[code].runs
+    assert not [row for row in found.values() if row.verdict == "fail"]
+    # Early goals say nothing of the whole run, and say what the paper's own grow by there.
+    assert found["N3"].verdict == "can't tell"
+    assert (
+        "goals reach 3 of the paper's 600; from 2 to 3, where the paper's grows 1.6-fold" in found["N3"].why
+    )
+    assert found["N3"].measured.value == pytest.approx(122 / 74, rel=0.1)
+
+
+def test_broken_studies_fail() -> None:
+    found = by_code(claims([made(law=lambda b, c: (c / b) ** 0.5 * 10, scatter=0.3)]))
+    assert {found[code].verdict for code in ("P2", "P2b")} == {"fail"}
+    found = by_code(claims([made(scale=10, ratio=0.1, noise_power=1.0)]))
+    for code in ("N1", "N1e", "N5", "N6", "N7"):
+        assert found[code].verdict == "fail", code
+    assert by_code(claims([made(sizes=(1, 2, 4, 8, 16, 32))]))["P1"].verdict == "fail"
+    assert (
+        by_code(claims([made(law=lambda b, c: (1 + c / b) * (1.6 if b > 2600 else 1.0))]))["P3"].verdict
+        == "fail"
+    )
+
+
+@pytest.mark.parametrize("sizes", [(4, 16, 64), (16,), (4, 16)])
+def test_too_few_points_cant_tell(sizes: tuple[int, ...]) -> None:
+    found = by_code(claims([made(sizes=sizes, seeds=(1,))]))
+    for code in ("P2", "P3", "P4", "P6", "L1", "N3", "N4"):
+        assert found[code].verdict == "can't tell", code
+        assert found[code].why
+    assert found["N9"].why == "the parts were not measured in these runs"
+
+
+@cache
+def papers() -> tuple[Scope, ...]:
+    games = ("alien", "beam_rider", "breakout", "pong", "space_invaders")
+    return tuple(of_paper(game, bootstrap=100) for game in games)
+
+
+def test_the_papers_own_fronts() -> None:
+    rows = claims(papers())
+    pooled = by_code([row for row in rows if row.scope == PAPERS])
+    assert {
+        code: pooled[code].verdict for code in ("P2b", "P3", "P4", "P6", "N5", "N5b", "N5d")
+    } == dict.fromkeys(("P2b", "P3", "P4", "P6", "N5", "N5b", "N5d"), "pass")
+    assert pooled["P2"].measured.value == pytest.approx(0.08, abs=0.01)
+    assert {row.verdict for row in rows if row.code in ("P1", "P5", "F2")} == {"pass"}
+    growth = {row.scope: row for row in rows if row.code == "N3"}
+    assert growth["paper: breakout"].measured.value == pytest.approx(66, rel=0.1)
+    assert growth["paper: breakout"].verdict == "pass"
+    gammas = {row.scope: row.measured.value for row in rows if row.code == "A1"}
+    assert gammas["paper: breakout"] == pytest.approx(0.52, abs=0.01)
+    assert gammas["paper: pong"] == pytest.approx(0.99, abs=0.01)
+    assert not [row for row in rows if row.verdict == "fail"]
+    assert all(not row.runs for row in rows)
+
+
+def test_one_or_two_tasks_say_nothing_of_all() -> None:
+    rows = claims(papers()[:2])
+    pooled = by_code([row for row in rows if row.scope == PAPERS])
+    for code in ("P2", "N5", "N5b"):
+        assert pooled[code].verdict == "can't tell"
+        assert pooled[code].why == "2 tasks, fewer than 3"
+
+
+def test_same_scope_same_bytes() -> None:
+    one, two = claims([made()]), claims([made()])
+    pd.testing.assert_frame_equal(to_frame(one), to_frame(two), check_exact=True)
+    frame, named = to_frame(one), notes(one)
+    for row in frame[frame["note"] > 0].itertuples():
+        assert (named["note"] == row.note).sum() == row.runs
+    assert tally(one).count(",") == 2
+
+
+STUDY = """
+env = "atari:breakout"
+goals = [2, 3]
+observations = 1_000_000
+halflife = 1_000
+start_score = 1
+[grid]
+num_envs = [4, 8, 16, 32, 64, 128]
+rollout = [5]
+learning_rate = [1e-3]
+seeds = [1]
+"""
+
+
+def measured(study: Study, write_run: Callable[..., Path], policy: float = 1.2, value: float = 0.05) -> Study:
+    """Runs on the law with B_crit 100; the policy's noise scale is `policy` B_crit, the value's `value` B_crit."""
+    rng = np.random.default_rng(2)
+    for run in study.plan({}):
+        updates = 300 * (1 + 100 / run.batch) * float(np.exp(0.03 * rng.normal()))
+        ramp = updates * run.batch * 300 / 3
+        folder = write_run(study, run, ramp=ramp, noise_scale=700.0)
+        writer = MetricsWriter(folder / "metrics.db")
+        for k in range(1, 40):
+            at = ramp / 100 * k / 20
+            parts = {"policy": 100 * policy, "value": 100 * value, "fisher": math.nan}
+            cells = [
+                (part, {"noise_scale": scale * float(np.exp(0.05 * rng.normal())), "noise_scale_low": 9.0})
+                for part, scale in parts.items()
+            ]
+            writer.write(10**6 + k, {"observations": at}, {}, [], cells)
+        writer.close()
+    return study
+
+
+def test_the_closest_predictor_is_named(
+    study_of: Callable[..., Study], write_run: Callable[..., Path]
+) -> None:
+    scope = of_study(measured(study_of(STUDY), write_run))
+    order = closest([scope])
+    assert order["predictor"].tolist() == ["policy", "B_simple", "value", "fisher"]
+    best = order.iloc[0]
+    assert best["ratio"] == pytest.approx(1.2, rel=0.15)
+    assert best["ratio_low"] < best["ratio"] < best["ratio_high"]
+    assert "comes closest and is within a factor of two" in sentence(order)
+    assert "Unknown on every front: fisher" in sentence(order)
+    beside = table(scope)
+    fisher = beside[(beside["predictor"] == "fisher") & (beside["quantity"] == "mean")]
+    assert (fisher["at_least"] == 9.0).all()
+    assert set(beside["ids"].str.split().explode()) == {f"n{n}-t5-lr1e-3-s1" for n in (4, 8, 16, 32, 64, 128)}
+    claim = by_code(claims([scope]))["N9"]
+    assert claim.measured.value == pytest.approx(24, rel=0.1)
+    assert claim.verdict == "pass"
+
+
+def test_runs_that_know_nothing_alone_are_pooled() -> None:
+    """Signals of either sign around 0.01, B_simple 1000: together they know it, and the interval says how well."""
+    rng, held = np.random.default_rng(0), 0
+    for trial in range(200):
+        envs = np.array([8, 16, 32, 64] * 5)
+        rows = pd.DataFrame({"rollout": 5, "num_envs": envs})
+        rows["signal"] = 0.01 + rng.normal(0, 1, 20) * 0.3 / envs
+        rows["noise"] = 2.0 * (1 + rng.normal(0, 0.1, 20))
+        found = pooled(rows, trial)
+        held += math.isnan(found.value) or found.low <= 1000 <= found.high
+    assert 0.88 <= held / 200 <= 1.0
+    exact = rows.assign(signal=0.01, noise=2.0)
+    assert pooled(exact) == pytest.approx((1000, 1000, 1000))
+    assert math.isnan(pooled(exact.assign(signal=-0.01)).value)
+    assert math.isnan(pooled(exact.iloc[:1]).low)
+    assert math.isnan(pooled(exact.iloc[:0]).value)
+
+
+def test_none_is_a_result(study_of: Callable[..., Study], write_run: Callable[..., Path]) -> None:
+    order = closest([of_study(measured(study_of(STUDY), write_run, policy=9))])
+    assert sentence(order).startswith("None comes within a factor of two of B_crit; the closest is")
+    assert sentence(order[:0]) == "No predictor can be put beside a critical batch yet."
+
+
+def test_command_page_and_report(
+    study_of: Callable[..., Study],
+    write_run: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = measured(study_of(STUDY), write_run)
+    page = tmp_path / "results.md"
+    page.write_text(f"before\n{BEGIN}\nEARLIER TEXT\n{END}\nafter\n")
+    words = ["rl-gns", "study", "claims", str(study.path), "--to", str(tmp_path / "out"), "--into", str(page)]
+    monkeypatch.setattr("sys.argv", words)
+    main()
+    capsys.readouterr()
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "EARLIER TEXT" not in text
+    assert text.count(BEGIN) == 1
+    assert "| P5 |" in text
+    assert "n4-t5-lr1e-3-s1" in text
+    again = page.read_bytes()
+    insert(page, markdown([of_study(study)]))
+    assert page.read_bytes() == again
+    frame = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert set(frame["verdict"]) <= {"pass", "fail", "can't tell"}
+    assert {"claims_runs.csv", "predictors.csv", "closest.csv"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+    html = report(study, tmp_path / "page" / "report.html", bootstrap=20).read_text()
+    assert "What the paper claims" in html
+    assert "What predicts B_crit" in html
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "name at least one study's file"),
+        (["nothing.toml"], "there is no study file nothing.toml"),
+        (["{study}", "{study}"], "two studies have the same name"),
+        (["{study}", "--into", "{page}"], "once each, in this order"),
+    ],
+)
+def test_bad_input_is_one_line(
+    study_of: Callable[..., Study],
+    write_run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    says: str,
+) -> None:
+    study = measured(study_of(STUDY), write_run)
+    page = tmp_path / "page.md"
+    page.write_text("no markers")
+    filled = [word.format(study=study.path, page=page) for word in words]
+    monkeypatch.setattr("sys.argv", ["rl-gns", "study", "claims", *filled])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert says in capsys.readouterr().err
+    assert page.read_text() == "no markers"

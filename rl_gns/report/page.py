@@ -14,6 +14,7 @@ figcaption, .head { color: #555; max-width: 85ch; } figcaption { font-size: 13px
 .scroll { overflow-x: auto; max-height: 32em; } table { border-collapse: collapse; font-size: 12.5px; }
 th, td { padding: 2px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { position: sticky; top: 0; background: #fff; } td:last-child, th:last-child { text-align: left; }
+.words td, .words th { text-align: left; vertical-align: top; } .words td { white-space: normal; }
 """
 
 
@@ -27,7 +28,12 @@ class Section(NamedTuple):
 
 
 def page(
-    title: str, head: list[str], sections: list[Section], tables: list[tuple[str, str]], source: str
+    title: str,
+    head: list[str],
+    sections: list[Section],
+    tables: list[tuple[str, str]],
+    source: str,
+    first: list[tuple[str, str]] | None = None,
 ) -> str:
     """The page as HTML.
 
@@ -37,6 +43,7 @@ def page(
         sections: the figures.
         tables: (title, HTML of the table).
         source: the study's file, shown at the end.
+        first: tables before the figures.
     """
     parts = [
         "<!doctype html>",
@@ -45,6 +52,7 @@ def page(
         f"<h1>{html.escape(title)}</h1>",
         *(f'<p class="head">{html.escape(line)}</p>' for line in head),
     ]
+    parts += [_table(name, table) for name, table in first or []]
     for section in sections:
         picture = base64.b64encode(section.svg).decode()
         *seen, drawn = (html.escape(line) for line in section.said)
@@ -54,7 +62,10 @@ def page(
             f'<figure><img alt="{html.escape(section.title)}" src="data:image/svg+xml;base64,{picture}">',
             f"<figcaption>{drawn}</figcaption></figure>",
         ]
-    for name, table in tables:
-        parts.append(f'<h2>{html.escape(name)}</h2><div class="scroll">{table}</div>')
+    parts += [_table(name, table) for name, table in tables]
     parts.append(f"<h2>The study's file</h2><pre>{html.escape(source)}</pre>")
     return "\n".join([*parts, "</body></html>"]) + "\n"
+
+
+def _table(name: str, table: str) -> str:
+    return f'<h2>{html.escape(name)}</h2><div class="scroll">{table}</div>'

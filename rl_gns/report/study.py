@@ -55,20 +55,17 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         *summary(study, outcomes),
         f"What the paper claims, tested on this study: {claims.tally(judged)}.",
     ]
-    said = predictors.sentence(order := predictors.closest([scope]))
-    first = [
-        (
-            "What the paper claims: claim, band, measured, verdict",
-            to_html(shown(judged).drop(columns="runs")),
-        ),
-        (f"What predicts B_crit: {said}", to_html(closest_shown(order))),
+    order = predictors.closest([scope])
+    judgement = [
+        ("What the paper claims", to_html(shown(judged).drop(columns="runs"), words=True)),
+        (f"What predicts B_crit: {predictors.sentence(order)}", to_html(closest_shown(order), words=True)),
     ]
-    progress = progress_table(study, outcomes)
+    progress, first = progress_table(study, outcomes), []
     if len(progress):
         head.insert(0, unfinished(progress))
-        first.insert(0, ("How far each cell is", to_html(progress)))
-    shown_tables = first + tables(fits, runs)
-    return put(path, page(study.name, head, sections, shown_tables, study.path.read_text()).encode())
+        first = [("How far each cell is", to_html(progress))]
+    source = study.path.read_text()
+    return put(path, page(study.name, head, sections, judgement + tables(fits, runs), source, first).encode())
 
 
 def unfinished(progress: pd.DataFrame) -> str:

@@ -104,11 +104,13 @@ def progress_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def to_html(frame: pd.DataFrame) -> str:
-    """A table; numbers to three digits, NaN as a dash."""
+def to_html(frame: pd.DataFrame, words: bool = False) -> str:
+    """A table; numbers to three digits, NaN as a dash. words: its cells are mostly text."""
 
     def shown(value: float) -> str:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
     escaped = frame.rename(columns=lambda name: html.escape(str(name).replace("_", " ")))
-    return escaped.to_html(index=False, float_format=shown, na_rep="–", border=0, escape=True)
+    return escaped.to_html(
+        index=False, float_format=shown, na_rep="–", border=0, escape=True, classes="words" if words else None
+    )

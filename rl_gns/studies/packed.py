@@ -11,6 +11,7 @@ The same run directory gives the same bytes. This file knows run directories; it
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import lzma
@@ -109,12 +110,20 @@ def unpack(path: Path) -> PackedRun:
         ValueError: it is cut short, or is no packed run, or one of another version.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(lzma.decompress(path.read_bytes()))) as tar:
+        return _unpacked(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"can't be read ({error.strerror})") from None
+
+
+@functools.lru_cache(maxsize=2)  # a run's tables are asked for one after the other
+def _unpacked(data: bytes) -> PackedRun:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(lzma.decompress(data))) as tar:
             members = {}
             for entry in tar.getmembers():
                 content = tar.extractfile(entry)
                 members[entry.name] = b"" if content is None else content.read()
-    except (OSError, lzma.LZMAError, tarfile.TarError, EOFError) as error:
+    except (lzma.LZMAError, tarfile.TarError, EOFError) as error:
         raise ValueError(f"can't be read ({' '.join(str(error).split()) or type(error).__name__})") from None
     missing = {"config.toml", "metrics.csv", "episodes.csv"} - set(members)
     if missing:

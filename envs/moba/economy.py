@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envs.moba.geometry import at_base, greater, hero_at, hero_slot, lesser, place, team_of, within
-from envs.moba.reward import reward
+from envs.moba.reward import reward, reward_objective
 from envs.moba.settings import (
     ABILITIES,
     BASE_REGEN,
@@ -150,10 +150,10 @@ def pay_for_hero(units: Grid, heroes: Grid, knobs: Line, victim: int) -> None:
     """A kill: gold to the hero who struck last, experience to those near."""
     hero, killer = hero_at(knobs, victim), credited_hero(units, knobs, victim)
     heroes[DEATHS, hero] += 1
-    reward(heroes, knobs, hero, DEATH_REWARD)
+    reward_objective(heroes, knobs, hero, DEATH_REWARD)
     if killer >= 0:
         heroes[KILLS, killer] += 1
-        reward(heroes, knobs, killer, KILL_REWARD)
+        reward_objective(heroes, knobs, killer, KILL_REWARD)
         earn(heroes, knobs, killer, HERO_GOLD)
     share_xp(units, heroes, knobs, victim, HERO_XP + heroes[LEVEL, hero] * HERO_XP_PER_LEVEL)
 

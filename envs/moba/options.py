@@ -12,7 +12,8 @@ from envs.batched import EnvError
 from envs.moba import settings as s
 from envs.moba.layout import MAX_HEROES, Layout
 
-REWARDS = ("shaped", "win")
+REWARDS = ("win", "objectives", "shaped")
+"""Sparsest first."""
 ILLEGAL = ("resolve", "raise")
 
 
@@ -27,7 +28,8 @@ class Options:
     game_length: float = 600.0
     """Seconds after which a game ends; then the buildings' health decides. 10 to 3600."""
     reward: str = "shaped"
-    """"shaped" as OpenAI Five's in kind, or "win": the score at the end and nothing else."""
+    """"shaped" as OpenAI Five's in kind; "objectives": of that only kills, deaths, buildings and the end; "win": the
+    score at the end and nothing else."""
     team_spirit: float = 0.3
     """0 to 1: share of its team's mean reward in a hero's own."""
     hero_pool: tuple[str, ...] = s.HERO_NAMES

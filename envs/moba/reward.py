@@ -19,8 +19,8 @@ from envs.moba.state import (
     MANA_WAS,
     MAX_HEALTH,
     MAX_MANA,
+    REWARDED,
     SCORE,
-    SHAPED,
     SPIRIT,
     Grid,
     Line,
@@ -28,15 +28,21 @@ from envs.moba.state import (
 
 
 def reward(heroes: Grid, knobs: Line, hero: int, gain: int) -> None:
-    """Add to a hero's gain of this decision; nothing where only the end counts."""
-    if knobs[SHAPED] == 1:
+    """Add to a hero's gain of this decision, where everything is rewarded."""
+    if knobs[REWARDED] == 2:
+        heroes[GAIN, hero] += gain
+
+
+def reward_objective(heroes: Grid, knobs: Line, hero: int, gain: int) -> None:
+    """Add what a kill, a death or a building is worth; nothing where only the end counts."""
+    if knobs[REWARDED] >= 1:
         heroes[GAIN, hero] += gain
 
 
 def reward_team(heroes: Grid, knobs: Line, team: int, gain: int) -> None:
-    """Add to the gain of every hero of a team."""
+    """Add what a building is worth to the gain of every hero of a team."""
     for hero in range(team * knobs[HEROES], (team + 1) * knobs[HEROES]):
-        reward(heroes, knobs, hero, gain)
+        reward_objective(heroes, knobs, hero, gain)
 
 
 def health_share(units: Grid, knobs: Line, hero: int) -> int:
@@ -66,7 +72,7 @@ def settle_gains(units: Grid, heroes: Grid, game: Line, knobs: Line, out: Line) 
     `out` int64 [2 * heroes] is the reward times REWARD_UNIT * SHARE * heroes, a whole number.
     """
     count, spirit = knobs[HEROES], knobs[SPIRIT]
-    win = WIN_REWARD if knobs[SHAPED] == 1 else REWARD_UNIT
+    win = WIN_REWARD if knobs[REWARDED] >= 1 else REWARD_UNIT
     for hero in range(2 * count):
         health = health_share(units, knobs, hero) - heroes[HEALTH_WAS, hero]
         mana = mana_share(units, heroes, knobs, hero) - heroes[MANA_WAS, hero]

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from envs.moba import settings as s
 from envs.moba.layout import NEAR_CREEPS, Layout
-from envs.moba.options import Options
+from envs.moba.options import REWARDS, Options
 
 
 class Grid(Protocol):
@@ -122,7 +122,7 @@ GAME_FIELDS = 10
     FOG,  # 0/1
     RANDOMNESS,  # thousandths
     SPIRIT,  # thousandths
-    SHAPED,  # 0/1
+    REWARDED,  # 0 the end alone, 1 objectives too, 2 everything
     TARGETS,  # entity rows of an observation
     SIZE,  # numbers in an observation
     AT_GLOBAL,  # first number of a block
@@ -169,7 +169,7 @@ def knobs_of(options: Options) -> list[int]:
     knobs[FOG] = int(options.fog)
     knobs[RANDOMNESS] = round(options.randomness * s.SHARE)
     knobs[SPIRIT] = round(options.team_spirit * s.SHARE)
-    knobs[SHAPED] = int(options.reward == "shaped")
+    knobs[REWARDED] = REWARDS.index(options.reward)
     knobs[POOL] = len(options.hero_pool)
     for i, name in enumerate(options.hero_pool):
         knobs[POOL_KIND + i] = s.HERO_NAMES.index(name)

@@ -131,3 +131,33 @@ def test_win_only_pays_nothing_before_the_end(hand_world):
     w.step({0: (s.ATTACK, w.row(0, creep), 0)})
     assert w.heroes[st.LAST_HITS, 0] == 1
     assert rewards(w) == [0, 0]
+
+
+def test_objectives_alone_pay_for_kills_deaths_and_buildings(hand_world):
+    w = hand_world(game_length=600.0, reward="objectives", team_spirit=0.0)
+    w.put(0, 2000, 4400)
+    creep = w.creep(1, 0, 2300, 4400, health=1)
+    w.look()
+    w.step({0: (s.ATTACK, w.row(0, creep), 0)})
+    assert w.heroes[st.LAST_HITS, 0] == 1
+    assert rewards(w) == [0, 0]
+    enemy = w.half
+    w.put(enemy, 2300, 4400)
+    w.units[st.HEALTH, enemy] = 1
+    w.units[st.WAIT, 0] = 0
+    w.look()
+    w.step({0: (s.ATTACK, w.row(0, enemy), 0)})
+    assert w.heroes[st.KILLS, 0] == 1
+    assert rewards(w) == pytest.approx([1.0 - 0.6, 0.6 - 1.0])
+    w.units[st.ALIVE, w.building(1, -1)] = 0
+    w.units[st.HEALTH, w.building(1, -1)] = 0
+    w.step()
+    assert rewards(w) == [5.0, -5.0]
+
+
+def test_a_falling_tower_is_an_objective(hand_world):
+    w = hand_world(reward="objectives", team_spirit=0.0)
+    w.units[st.HEALTH, w.building(1, 0)] = w.units[st.HURT, w.building(1, 0)] = 1
+    w.step()
+    assert w.units[st.ALIVE, w.building(1, 0)] == 0
+    assert rewards(w) == pytest.approx([2.25 * 0.333, -2.25 * 0.333])  # its last point of health rounds to nothing

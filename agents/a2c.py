@@ -109,14 +109,15 @@ def update(
 
     def loss_of(streams: slice) -> Tensor:
         parts = loss(policy, batch[:, streams])
-        parts_seen.append(Parts(*(part.detach().mean() for part in parts)))
+        share = parts.policy.numel() / batch.advantage.numel()
+        parts_seen.append(Parts(*(part.detach().mean() * share for part in parts)))
         return parts.total(settings.value_coef, settings.entropy_coef)
 
     optimizer.zero_grad(set_to_none=True)
     backward(loss_of)
     norm = clipped_step(policy, optimizer, settings.max_grad_norm)
     means = {
-        name: torch.stack([getattr(p, name) for p in parts_seen]).mean()
+        name: torch.stack([getattr(p, name) for p in parts_seen]).sum()
         for name in ("policy", "value", "entropy")
     }
     return {

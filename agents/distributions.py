@@ -6,17 +6,39 @@ Randomness is an argument: `sample` takes the generator, so a run owns its rando
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
 
 
+class Share(NamedTuple):
+    """Some rows' share of the numbers that are drawn for `total` rows.
+
+    Processes that hold some rows each, and generators in the same state, so draw what one would that holds all.
+    """
+
+    generator: Generator
+    total: int
+    rows: Tensor
+    """[r] int64, which of them, on the generator's device."""
+
+
+Source = Generator | Share | None
+
+
+def _draw(like: Tensor, source: Source, law: Callable[..., Tensor]) -> Tensor:
+    """Random numbers shaped [rows, ...] as `like`, of an in-place `law` of torch's."""
+    if not isinstance(source, Share):
+        return law(torch.empty_like(like), generator=source)
+    return law(like.new_empty(source.total, *like.shape[1:]), generator=source.generator)[source.rows]
+
+
 class Distribution(Protocol):
     """What a policy returns: one distribution per row of the batch."""
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Source = None) -> Tensor:
         """Draw one action per row."""
 
     def mode(self) -> Tensor:
@@ -41,12 +63,12 @@ class Categorical:
         self.mask = mask
         self.log_probs = logits.log_softmax(-1)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Source = None) -> Tensor:
         """[...] int64. Draws by the exponential race: argmax(p_i / e_i) with e_i standard exponential."""
         if self.mask is not None and not bool(self.mask.any(-1).all()):
             raise ValueError("an action mask forbids every action of a row")
         p = self.log_probs.detach().exp()
-        return (p / torch.empty_like(p).exponential_(generator=generator)).argmax(-1)
+        return (p / _draw(p, generator, Tensor.exponential_)).argmax(-1)
 
     def mode(self) -> Tensor:
         """[...] int64."""
@@ -68,9 +90,9 @@ class Gaussian:
     def __init__(self, mean: Tensor, log_std: Tensor) -> None:
         self.mean, self.log_std = mean, log_std.expand_as(mean)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Source = None) -> Tensor:
         """[..., d] float."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        noise = _draw(self.mean, generator, Tensor.normal_)
         return (self.mean + self.log_std.exp() * noise).detach()
 
     def mode(self) -> Tensor:
@@ -93,7 +115,7 @@ class Joint:
     def __init__(self, parts: Sequence[Categorical]) -> None:
         self.parts = parts
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Source = None) -> Tensor:
         """[..., parts] int64."""
         return torch.stack([part.sample(generator) for part in self.parts], -1)
 
@@ -136,14 +158,14 @@ class Branching:
         index = variant.clamp(min=0)[..., None, None].expand(*kinds.shape, 1, log_probs.shape[-1])
         return log_probs.gather(-2, index).squeeze(-2), variant >= 0
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Source = None) -> Tensor:
         """[..., 1 + parts] int64."""
         kinds = self.kind.sample(generator)
         actions = [kinds]
         for i in range(len(self.parts)):
             log_probs, used = self._chosen(i, kinds)
             p = log_probs.detach().exp()
-            choice = (p / torch.empty_like(p).exponential_(generator=generator)).argmax(-1)
+            choice = (p / _draw(p, generator, Tensor.exponential_)).argmax(-1)
             actions.append(choice.masked_fill(~used, 0))
         return torch.stack(actions, -1)
 

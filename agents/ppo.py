@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from agents.backward import Backward
 from agents.optimizers import clipped_step
+from agents.ranks import ALONE, Ranks
 from agents.rollout import Batch, by_time
 
 
@@ -86,8 +87,13 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch, clip: float) -> Parts:
     )
 
 
-def normalized(advantage: Tensor) -> Tensor:
-    """Zero mean, unit (sample) standard deviation over all entries; one entry alone is left as it is."""
+def normalized(advantage: Tensor, ranks: Ranks = ALONE) -> Tensor:
+    """Zero mean, unit (sample) standard deviation over all ranks' entries; one entry alone is left as it is."""
+    if ranks.count > 1:
+        sums = ranks.sum(torch.stack([advantage.new_tensor(advantage.numel()), advantage.sum()]).double())
+        mean = (sums[1] / sums[0]).to(advantage.dtype)
+        spread = ranks.sum((advantage - mean).double().square().sum()) / (sums[0] - 1)
+        return advantage if sums[0] < 2 else (advantage - mean) / (spread.sqrt().to(advantage.dtype) + 1e-8)
     if advantage.numel() < 2:
         return advantage
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
@@ -105,14 +111,16 @@ def make_optimizer(policy: nn.Module, settings: Settings) -> torch.optim.Optimiz
     )
 
 
-def measure(policy: nn.Module, batch: Batch, settings: Settings, *, backward: Backward) -> None:
+def measure(
+    policy: nn.Module, batch: Batch, settings: Settings, *, backward: Backward, ranks: Ranks = ALONE
+) -> None:
     """The gradient of the first epoch, on the fresh rollout, through `backward`; no step is taken.
 
     Advantages are normalised over the whole rollout, so that every environment's gradient is scaled alike and
     environments stay independent but for that one common scale.
     """
     if settings.normalize_advantage:
-        batch = dataclasses.replace(batch, advantage=normalized(batch.advantage))
+        batch = dataclasses.replace(batch, advantage=normalized(batch.advantage, ranks))
 
     def loss_of(streams: slice) -> Tensor:
         return loss(policy, batch[:, streams], settings.clip).total(
@@ -129,40 +137,60 @@ def update(
     settings: Settings,
     *,
     generator: torch.Generator | None = None,
+    chunk: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """`epochs` passes in random minibatches. Returns means of loss parts, gradient norm, clip fraction, KL.
+
+    Args:
+        policy: what is trained.
+        optimizer: of its parameters.
+        batch: this rank's observations.
+        settings: hyperparameters; minibatches are of all ranks' observations together.
+        generator: of the order of observations, in the same state on all ranks.
+        chunk: observations whose gradient is taken at once; None: a whole minibatch. Changes only rounding.
+        ranks: those that share the batch.
 
     Raises:
         FloatingPointError: a gradient is not finite; the step that would have used it is not taken.
     """
     flat = batch.flat()
     rows = flat.advantage.shape[0]
-    size = rows // settings.minibatches
+    everyone = rows * ranks.count
+    size = everyone // settings.minibatches
     seen: list[Tensor] = []
     norms: list[float] = []
     for _ in range(settings.epochs):
-        order = torch.randperm(rows, generator=generator, device=generator.device if generator else "cpu")
-        for chunk in order.to(flat.advantage.device).split(size):
-            part = flat[chunk]
+        order = torch.randperm(everyone, generator=generator, device=generator.device if generator else "cpu")
+        for drawn in order.to(flat.advantage.device).split(size):
+            mine = ranks.own(drawn, rows)
+            advantage = flat.advantage[mine]
             if settings.normalize_advantage:
-                part = dataclasses.replace(part, advantage=normalized(part.advantage))
-            parts = loss(policy, part, settings.clip)
+                advantage = normalized(advantage, ranks)
             optimizer.zero_grad(set_to_none=True)
-            parts.total(settings.value_coef, settings.entropy_coef).mean().backward()
+            sums = advantage.new_zeros(5)
+            for at, own in zip(advantage.split(chunk or size), mine.split(chunk or size), strict=True):
+                parts = loss(policy, dataclasses.replace(flat[own], advantage=at), settings.clip)
+                total = parts.total(settings.value_coef, settings.entropy_coef)
+                (total.sum() / len(drawn)).backward()
+                sums += _sums(parts, settings.clip)
+            ranks.sum_gradients(policy.parameters())
             norms.append(clipped_step(policy, optimizer, settings.max_grad_norm))
-            with torch.no_grad():
-                log_ratio = parts.ratio.log()
-                seen.append(
-                    torch.stack(
-                        [
-                            parts.policy.mean(),
-                            parts.value.mean(),
-                            parts.entropy.mean(),
-                            ((parts.ratio - 1).abs() > settings.clip).float().mean(),
-                            (parts.ratio - 1 - log_ratio).mean(),
-                        ]
-                    )
-                )
-    means = torch.stack(seen).mean(0).tolist()
+            seen.append(sums / len(drawn))
+    means = ranks.sum(torch.stack(seen).mean(0)).tolist()
     names = ("policy_loss", "value_loss", "entropy", "clip_fraction", "approx_kl")
     return {**dict(zip(names, means, strict=True)), "grad_norm": sum(norms) / len(norms)}
+
+
+@torch.no_grad()
+def _sums(parts: Parts, clip: float) -> Tensor:
+    """[5] sums over observations of policy loss, value loss, entropy, clipped ones, KL (Schulman's estimate)."""
+    return torch.stack(
+        [
+            parts.policy.sum(),
+            parts.value.sum(),
+            parts.entropy.sum(),
+            ((parts.ratio - 1).abs() > clip).float().sum(),
+            (parts.ratio - 1 - parts.ratio.log()).sum(),
+        ]
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import io
+import os
 import re
 import sys
 from contextlib import redirect_stderr
@@ -45,7 +46,8 @@ class Train(TrainConfig):
         if self.resume and self.out is None:
             raise UserError("which run? give --out DIR with --resume")
         run = train(TrainConfig(**settings), self.out, resume=self.resume, quiet=self.quiet)
-        _summary(run)
+        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
+            _summary(run)
 
 
 @dataclasses.dataclass(frozen=True)

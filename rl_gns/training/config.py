@@ -37,6 +37,9 @@ class TrainConfig:
     """Seeds environments, weights and action sampling: the same seed gives the same bytes."""
     device: str = "auto"
     """cpu, cuda, cuda:1 …; auto takes a GPU where there is one."""
+    chunk: int | None = None
+    """Observations whose gradient is taken at once; fewer take less memory, and change only rounding. Default: a whole
+    minibatch (a2c: the batch), or less if the memory that is free holds less."""
     threads: int | None = None
     """Torch threads on the CPU; results are bit-identical only for the same number. Default: torch's own choice."""
 
@@ -268,6 +271,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     _check_opponents(config)
     if config.stop_score is not None and not math.isfinite(config.stop_score):
         raise UserError(f"stop_score must be a finite score, got {config.stop_score}")
+    if config.chunk is not None and config.chunk < 1:
+        raise UserError(f"chunk must be at least 1 observation, got {config.chunk}")
     if config.threads is not None and config.threads < 1:
         raise UserError(f"threads must be at least 1, got {config.threads}")
     groups, num_envs = config.noise_groups, config.num_envs or 0

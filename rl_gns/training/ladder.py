@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import imageio.v2 as imageio
 import torch
 from openskill.models import BradleyTerryFull
+from scipy.stats import binomtest
 from torch import Generator, Tensor, nn
 
 import envs
@@ -31,7 +32,6 @@ Player = Callable[[Tensor], Tensor]
 Results = dict[tuple[str, str], list[float]]
 """Scores of the first of each pair of players."""
 POLICY = "policy"
-Z = 1.959964  # of 95 %
 SPEED_UP, FRAMES, GIF_FRAMES = 8, 30, 7.5
 """A film runs 8 times as fast as the game, with so many pictures a second."""
 DECISIONS_PER_SECOND = 7.5
@@ -54,10 +54,9 @@ class Standing(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the share of wins (Wilson 1927)."""
-        n, p = self.games, self.wins / self.games
-        centre, half = p + Z * Z / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-        return (max(0.0, (centre - half) / (1 + Z * Z / n)), min(1.0, (centre + half) / (1 + Z * Z / n)))
+        """95 % interval of the share of wins (Wilson 1927); a draw is no win."""
+        found = binomtest(self.wins, self.games).proportion_ci(0.95, method="wilson")
+        return float(found.low), float(found.high)
 
 
 class Rating(NamedTuple):

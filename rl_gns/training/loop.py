@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ from torch import Tensor
 
 import envs
 from agents import a2c, ppo
-from agents.backward import plain_backward
+from agents.backward import InChunks
+from agents.distributions import Share, Source
 from agents.networks import make_policy
+from agents.ranks import Ranks
 from agents.recall import Recall
 from agents.rollout import Batch, Rollout
 from rl_gns.errors import RunStopped, UserError
@@ -28,10 +31,11 @@ from rl_gns.noise import NoiseScaleMeter
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
 from rl_gns.training.measuring import MeasuringBackward
-from rl_gns.training.memory import refuse_if_too_big
+from rl_gns.training.memory import chunk_that_fits, pass_bytes, refuse_if_too_big
 from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
 from rl_gns.training.selfplay import SelfPlay
+from rl_gns.training.sharing import join_states, own_state, shared_out, variance
 from rl_gns.training.stopping import SmoothedScore
 from rl_gns.training.threads import sleeper
 
@@ -76,11 +80,13 @@ class Trainer:
         self.device = pick_device(config.device)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        self.ranks = Ranks()
         num_envs, steps = config.num_envs or 1, config.rollout or 1
+        local_envs, self._groups, options = shared_out(config, self.ranks)
         env_seed, policy_seed, action_seed, past_seed = (
             int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
-        self.env = envs.make(config.env, num_envs, self.device, env_seed, **config.environment_options())
+        self.env = envs.make(config.env, local_envs, self.device, env_seed, **options)
         try:
             self.policy = make_policy(
                 config.network,
@@ -89,7 +95,9 @@ class Trainer:
                 policy_seed,
                 self.env.layout,
             ).to(self.device)
-            self.selfplay = SelfPlay(config, self.env, self.policy, past_seed) if config.self_play else None
+            self.selfplay = (
+                SelfPlay(config, self.env, self.policy, past_seed, self.ranks) if config.self_play else None
+            )
             streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
             shape = (steps, streams, self.env.observation_space, self.env.action_space, self.device)
             refuse_if_too_big(*shape)
@@ -104,13 +112,14 @@ class Trainer:
         )
         self.generator = torch.Generator(self.device).manual_seed(action_seed)
         self.rollout = Rollout.empty(*shape)
-        self.unit_observations = steps * streams / num_envs
+        each = pass_bytes(self.policy, self.rollout.obs[0, :16])
+        self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
+        self.unit_observations = steps * streams / local_envs
         halflife = config.noise_halflife or max(
             config.halflife, 16 * config.noise_cadence * self.unit_observations * num_envs
         )
         self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
         self.recall = Recall(self.policy, steps if config.algo == "a2c" else 0)
-        self.backward = MeasuringBackward(self.policy, num_envs, config.groups)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
         self.observations = self.updates = self.games = 0
@@ -123,6 +132,15 @@ class Trainer:
         self._started = False
         alone = self.device.type != "cpu" or torch.get_num_threads() == 1 or not self.env.steps_elsewhere
         self._rest = (lambda: None) if alone else sleeper()
+
+    def _take_chunk(self, observations: int) -> None:
+        """Take the gradient of so many observations at once; measured ones of whole streams' rollouts."""
+        self.chunk = observations
+        streams, at_once = self.rollout.streams, max(1, observations // self.rollout.steps)
+        self.plain = InChunks(self.policy, streams, at_once, self.ranks)
+        self.backward = MeasuringBackward(
+            *(self.policy, self.env.num_envs, self._groups), streams=streams, chunk=at_once, ranks=self.ranks
+        )
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -154,16 +172,25 @@ class Trainer:
                         self.optimizer,
                         batch,
                         self.settings,
-                        backward=self.backward if due else plain_backward,
+                        backward=self.backward if due else self.plain,
                     )
+                stats = _mean_of(self.ranks.gather(stats))
             else:
                 if due:
                     with self._phase("measure"):
                         self.optimizer.zero_grad(set_to_none=True)
-                        ppo.measure(self.policy, batch, self.settings, backward=self.backward)
+                        ppo.measure(
+                            self.policy, batch, self.settings, backward=self.backward, ranks=self.ranks
+                        )
                 with self._phase("learn"), self.parts.during_update(batch, self.updates, self.seconds):
                     stats = ppo.update(
-                        self.policy, self.optimizer, batch, self.settings, generator=self.generator
+                        self.policy,
+                        self.optimizer,
+                        batch,
+                        self.settings,
+                        generator=self.generator,
+                        chunk=self.chunk,
+                        ranks=self.ranks,
                     )
         except FloatingPointError as error:
             raise RunStopped(
@@ -178,7 +205,7 @@ class Trainer:
                 self.backward.moments,
                 observations=cadence * self.unit_observations * (self.config.num_envs or 1),
             )
-        stats["explained_variance"] = _explained_variance(batch)
+        stats["explained_variance"] = _explained_variance(batch, self.ranks)
         for name, value in stats.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.summed += 1
@@ -193,14 +220,15 @@ class Trainer:
 
     @torch.no_grad()
     def _collect(self) -> None:
-        rollout = self.rollout
+        rollout, games = self.rollout, []
+        source = self._source()
         for t in range(rollout.steps):
             seen = self.env.observation()
             with self._phase("act"):
                 obs = seen if self.selfplay is None else seen[self.selfplay.learnt]
                 with self.recall.recording(t):
                     distribution, value = self.policy(obs)
-                actions = distribution.sample(self.generator)
+                actions = distribution.sample(source)
                 rollout.obs[t] = obs
                 rollout.actions[t] = actions
                 rollout.log_prob[t] = distribution.log_prob(actions)
@@ -218,20 +246,34 @@ class Trainer:
             rollout.bootstrap[t] = 0
             if step.final_obs is not None and bool(step.truncated.any()):
                 rollout.bootstrap[t, step.truncated] = self.policy(step.final_obs[step.truncated])[1]
-            self.observations += rollout.streams
-            self._note_games(step.score, step.length)
+            self.observations += rollout.streams * self.ranks.count
+            games += self._finished(step.score, step.length)
         with self._phase("act"):
             seen = self.env.observation()
             rollout.last_value = self.policy(seen if self.selfplay is None else seen[self.selfplay.learnt])[1]
+        self._note_games(sorted(itertools.chain(*self.ranks.gather(games)), key=lambda game: game[:2]))
 
-    def _note_games(self, score: Tensor, length: Tensor) -> None:
+    def _source(self) -> Source:
+        """What actions are drawn from: of all ranks' streams, this one's share."""
+        if self.ranks.count == 1:
+            return self.generator
+        streams = self.rollout.streams
+        mine = torch.arange(streams, device=self.device) + self.ranks.rank * streams
+        return Share(self.generator, self.ranks.count * streams, mine)
+
+    def _finished(self, score: Tensor, length: Tensor) -> list[tuple[int, int, float, float]]:
+        """(observations, stream of all ranks', score, length) of this rank's games that ended just now."""
+        first = self.ranks.rank * self.rollout.streams
         finished = (~score.isnan()).nonzero().squeeze(1).tolist()
-        for stream in finished:
-            points = float(score[stream])
-            self.episodes.append((self.observations, stream, points, float(length[stream])))
-            self.recent.append(points)
-        self.games += len(finished)
-        self.smoothed.add(self.observations, [float(score[stream]) for stream in finished])
+        return [(self.observations, first + i, float(score[i]), float(length[i])) for i in finished]
+
+    def _note_games(self, games: list[tuple[int, int, float, float]]) -> None:
+        """Take in the games that ended in a rollout, in the order of time."""
+        self.episodes += games
+        self.recent.extend(score for _, _, score, _ in games)
+        self.games += len(games)
+        for observations, ended in itertools.groupby(games, lambda game: game[0]):
+            self.smoothed.add(observations, [score for _, _, score, _ in ended])
 
     @property
     def done(self) -> bool:
@@ -277,11 +319,12 @@ class Trainer:
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "env": _as_tensors(self.env.state_dict()),
+            "env": join_states(_as_tensors(self.env.state_dict()), self.ranks),
             "meter": self.meter.state_dict(),
             "noise_parts": self.parts.state_dict(),
             "selfplay": self.selfplay.state_dict() if self.selfplay is not None else {},
             "correlation": self.correlation.state_dict() if self.correlation.every else {},
+            "chunk": self.chunk,
             "counts": [self.observations, self.updates, self.games, self.summed],
             "recent": list(self.recent),
             "episodes": [list(episode) for episode in self.episodes],
@@ -290,11 +333,18 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict` of a trainer with the same configuration."""
+        """Go on from a `state_dict` of a trainer with the same configuration.
+
+        Raises:
+            UserError: it was made by another number of processes.
+        """
+        own = own_state(state["env"], self.ranks)
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
-        self.env.load_state_dict(state["env"])
+        self.env.load_state_dict(own)
+        if self.config.chunk is None:  # rounding depends on it, and free memory comes and goes
+            self._take_chunk(state.get("chunk", self.chunk))
         self.meter.load_state_dict(state["meter"])
         self.parts.load_state_dict(state.get("noise_parts", {}))
         if self.selfplay is not None:
@@ -319,9 +369,12 @@ def _as_tensors(state: Any) -> Any:
     return {key: _as_tensors(value) for key, value in state.items()} if isinstance(state, dict) else state
 
 
-def _explained_variance(batch: Batch) -> float:
+def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Of every name."""
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def _explained_variance(batch: Batch, ranks: Ranks) -> float:
     """1 - Var(returns - value) / Var(returns); NaN where returns don't vary."""
-    variance = batch.returns.var()
-    if not float(variance) > 0:
-        return math.nan
-    return float(1 - (batch.returns - batch.value).var() / variance)
+    whole, left = variance(batch.returns, ranks), variance(batch.returns - batch.value, ranks)
+    return float(1 - left / whole) if float(whole) > 0 else math.nan

@@ -1,4 +1,4 @@
-"""How much memory a rollout takes, said before any is taken."""
+"""How much memory a rollout and a gradient take, said before any is taken."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import torch
+from torch import Tensor, nn
 
 from agents.rollout import Rollout
 from envs.moba.memory import available
@@ -32,10 +33,68 @@ def refuse_if_too_big(
     """Raises UserError, with the length that fits, if the rollout does not fit into `free` bytes (None: ask)."""
     need = rollout_bytes(steps, streams, observation_space, action_space)
     if free is None:
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()
+        free = free_bytes(device)
     if need > free:
         fits = int(steps * free / need)
         raise UserError(
             f"a rollout of {steps} decisions of {streams} streams takes {need / 2**30:.1f} GiB, {free / 2**30:.1f} "
             f"GiB are free on {device}: use rollout {max(fits, 1)} or less, or fewer environments"
         )
+
+
+def pass_bytes(policy: nn.Module, obs: Tensor) -> int:
+    """Bytes per observation that a gradient pass over many `obs` [rows, ...] holds at its peak.
+
+    What autograd keeps of the forward pass, and as much again for gradients and what is in between.
+    """
+    own = {p.untyped_storage().data_ptr() for p in (*policy.parameters(), *policy.buffers())}
+    kept: dict[int, int] = {}
+
+    def note(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        alive.append(saved)  # else another tensor could be put where this one was, and not be counted
+        return saved
+
+    alive: list[Tensor] = []
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        policy(obs)
+    return 2 * sum(kept.values()) // len(obs)
+
+
+def chunk_that_fits(
+    asked: int | None, batch: int, rollout: int, each: int, device: torch.device, free: int | None = None
+) -> int:
+    """Observations whose gradient is taken at once: `asked`, or else as many as half of the free memory holds.
+
+    Args:
+        asked: the setting.
+        batch: observations of a gradient; more are never taken at once.
+        rollout: decisions of one stream, the least that a measured gradient is made of.
+        each: bytes an observation takes, see `pass_bytes`.
+        device: whose memory is asked about.
+        free: bytes that are free (None: ask).
+
+    Raises:
+        UserError: not even one stream's rollout, or not the chunk that was asked for, fits.
+    """
+    free = free_bytes(device) if free is None else free
+    fits = free // each
+    least = min(rollout, batch)
+    if asked is None and fits >= least:
+        # Half of it: other processes, and what this one keeps besides, want some too.
+        return min(batch, max(fits // 2, least))
+    wanted = min(asked or least, batch)
+    if wanted > fits:
+        raise UserError(
+            f"the gradient of {wanted} observations at once takes {wanted * each / 2**30:.2g} GiB beside the rollout, "
+            f"{free / 2**30:.2g} GiB are free on {device}: use chunk {max(fits, 1)} or less"
+            + (", or a shorter rollout" if fits < least else "")
+        )
+    return wanted
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that can still be taken on `device`."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()

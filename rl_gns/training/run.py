@@ -28,6 +28,7 @@ import torch
 from rich.console import Console
 
 import envs
+from agents.ranks import Ranks
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.training import checkpoint
 from rl_gns.training import config as configs
@@ -36,8 +37,17 @@ from rl_gns.training.correlation import predictions
 from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import PHASES, MetricsWriter, read_table
 from rl_gns.training.progress import Progress, describe
+from rl_gns.training.sharing import together
 
-FREE_ON_RESUME = {"observations", "device", "threads", "checkpoint_every", "tensorboard", "stop_score"}
+FREE_ON_RESUME = {
+    "observations",
+    "device",
+    "threads",
+    "checkpoint_every",
+    "tensorboard",
+    "stop_score",
+    "chunk",
+}
 """Settings that may change when a run is resumed; the learning rate's linear schedule follows `observations`."""
 
 
@@ -95,6 +105,8 @@ def train(
 ) -> Run:
     """Train until `config.observations`, or until SIGINT or SIGTERM, which checkpoint first.
 
+    Under torchrun every process calls it alike; they share the worlds, and the first one writes (see `sharing`).
+
     Args:
         config: settings; None fields take the algorithm's defaults.
         out: the run's directory; by default runs/NAME made of the main settings.
@@ -109,20 +121,41 @@ def train(
         UserError: settings or directory can't be used.
         RunStopped: the run could not go on; what it had written stays.
     """
+    with together() as ranks:
+        return _train_together(config, out, resume, quiet or ranks.rank > 0, ranks)
+
+
+def _train_together(
+    config: TrainConfig, out: str | Path | None, resume: bool, quiet: bool, ranks: Ranks
+) -> Run:
     console = Console(stderr=True, quiet=quiet)
     path = Path(out) if out is not None else Path("runs") / default_name(configs.resolve(config))
     if resume:
         config = _settings_to_resume(path, config)
     else:
         config = configs.resolve(config)
-        if path.exists() and any(path.iterdir()):
+        if ranks.rank == 0 and path.exists() and any(path.iterdir()):
             raise UserError(f"{path} already exists: go on with --resume, or choose another --out")
+    if ranks.rank > 0:
+        return _follow(config, path, resume)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the run's directory {path} can't be made: {error.strerror}") from None
     with _lock(path):
         return _train(config, path, resume, console, quiet)
+
+
+def _follow(config: TrainConfig, path: Path, resume: bool) -> Run:
+    """What a process does that shares a run and writes nothing of it."""
+    trainer = Trainer(config)
+    try:
+        if resume and any((path / "checkpoints").glob("*.ckpt")):
+            trainer.load_state_dict(checkpoint.newest(path / "checkpoints")[1])
+        _loop(trainer, None, None, path, Console(quiet=True), quiet=True)
+    finally:
+        trainer.close()
+    return Run(path, config)
 
 
 def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
@@ -165,17 +198,17 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
 
 
 def _loop(
-    trainer: Trainer, writer: MetricsWriter, board: Any, path: Path, console: Console, quiet: bool
+    trainer: Trainer, writer: MetricsWriter | None, board: Any, path: Path, console: Console, quiet: bool
 ) -> None:
     config, folder = trainer.config, path / "checkpoints"
     next_log = _next(trainer.observations, config.log_every)
     next_checkpoint = _next(trainer.observations, config.checkpoint_every)
-    climber = _climber(trainer) if config.ladder_every > 0 else None
+    climber = _climber(trainer) if config.ladder_every > 0 and writer is not None else None
     started, clock, before = time.monotonic(), time.monotonic(), trainer.observations
     saved = -1
     with _stop_on_signals() as stop, Progress(console, quiet) as progress:
         try:
-            while not trainer.done and not stop:
+            while not trainer.done and not trainer.ranks.any(bool(stop), trainer.device):
                 trainer.update()
                 if trainer.observations >= next_log or trainer.done:
                     now = time.monotonic()
@@ -183,7 +216,8 @@ def _loop(
                     sps = (trainer.observations - before) / max(now - clock, 1e-9)
                     row, episodes = trainer.take_row()
                     timing_row, parts = {"seconds": now - started, "sps": sps, **timing}, trainer.parts.rows()
-                    writer.write(trainer.updates, row, timing_row, episodes, parts)
+                    if writer is not None:
+                        writer.write(trainer.updates, row, timing_row, episodes, parts)
                     if board is not None:
                         scales = {f"noise_parts/{part}": values["noise_scale"] for part, values in parts}
                         _mirror(board, row | scales, sps, trainer.observations)
@@ -195,10 +229,10 @@ def _loop(
                     next_log = _next(trainer.observations, config.log_every)
                     clock, before = time.monotonic(), trainer.observations
                     trainer.seconds = dict.fromkeys(PHASES, 0.0)
-                if climber is not None and climber.due:
+                if writer is not None and climber is not None and climber.due:
                     writer.write_ladder(trainer.updates, trainer.observations, climber.rows())
                 if trainer.observations >= next_checkpoint:
-                    checkpoint.save(folder, trainer.observations, trainer.state_dict())
+                    _save(trainer, writer, folder)
                     saved = trainer.observations
                     next_checkpoint = _next(trainer.observations, config.checkpoint_every)
         except RunStopped as error:
@@ -210,13 +244,20 @@ def _loop(
             where = f"go on from {kept[-1].name} with --resume" if kept else "no checkpoint was written yet"
             raise RunStopped(f"{' '.join(str(error).split())}; {where}") from error
     if saved != trainer.observations:
-        checkpoint.save(folder, trainer.observations, trainer.state_dict())
+        _save(trainer, writer, folder)
     if stop:
         console.print(
             f"stopped at {trainer.observations:,} observations; go on with: rl-gns train --resume --out {path}",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _save(trainer: Trainer, writer: MetricsWriter | None, folder: Path) -> None:
+    """All processes have a part in the state; the one that writes saves it."""
+    state = trainer.state_dict()
+    if writer is not None:
+        checkpoint.save(folder, trainer.observations, state)
 
 
 def _climber(trainer: Trainer) -> Any:

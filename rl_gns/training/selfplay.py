@@ -14,12 +14,15 @@ The pool itself is `agents.selfplay`'s; snapshots and draws are part of the chec
 from __future__ import annotations
 
 import copy
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from agents.distributions import Share
+from agents.ranks import ALONE, Ranks
 from agents.selfplay import PastSelves
 from envs import BatchedEnv, EnvError
 from envs.batched import Step
@@ -31,29 +34,46 @@ from rl_gns.training.config import TrainConfig
 class SelfPlay:
     """Splits an environment's streams into learnt ones and those of past selves, and plays the latter."""
 
-    def __init__(self, config: TrainConfig, env: BatchedEnv, policy: nn.Module, seed: int) -> None:
-        """env: streams of a world are adjacent, the first half of them team 0, the second team 1.
+    def __init__(
+        self,
+        config: TrainConfig,
+        env: BatchedEnv,
+        policy: nn.Module,
+        seed: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """Where there are several ranks, each has as many noise groups, and all know who plays in whose worlds.
+
+        Args:
+            config: with the number of worlds of all ranks.
+            env: this rank's; streams of a world are adjacent, the first half of them team 0, the second team 1.
+            policy: the learner.
+            seed: of who is drawn and what past selves do, the same on all ranks.
+            ranks: those that share the run.
 
         Raises:
             UserError: minibatches, or correlation_envs, that do not fit the learnt streams; no such script.
         """
+        self.ranks = ranks
         self.every, self.device = config.snapshot_every, env.device
         self.pool = PastSelves(config.past_selves)
-        self.past = _worlds_with_past(env.num_envs, config.groups, config.past_worlds(config.groups))
+        local_groups = config.groups // ranks.count
+        self.past = _worlds_with_past(env.num_envs, local_groups, config.past_worlds(config.groups))
+        before = ranks.rank * len(self.past)  # worlds with a past self on the ranks before this one
         heroes = env.agents_per_env // 2
         theirs = torch.zeros(env.num_envs, 2, heroes, dtype=torch.bool)
         for i, world in enumerate(self.past):
-            theirs[world, 1 - i % 2] = True
+            theirs[world, 1 - (before + i) % 2] = True
         # The score of a world against itself is 0 on average, and heroes of a team share theirs.
         counted = torch.zeros_like(theirs)
         for i, world in enumerate(self.past):
-            counted[world, i % 2, 0] = True
+            counted[world, (before + i) % 2, 0] = True
         self.learnt = (~theirs).flatten().nonzero().squeeze(1).to(self.device)
         self.theirs = theirs.flatten().nonzero().squeeze(1).to(self.device)
         self.counted = counted.flatten()[self.learnt.cpu()].to(self.device)
         self.heroes = heroes
         self.learnt_streams = len(self.learnt)
-        rows = self.learnt_streams * (config.rollout or 1)
+        rows = self.learnt_streams * (config.rollout or 1) * ranks.count
         if config.algo == "ppo" and rows % (config.minibatches or 1):
             raise UserError(
                 f"minibatches={config.minibatches} does not divide the {rows} observations learnt from per update"
@@ -73,29 +93,39 @@ class SelfPlay:
             self.scripts = [Scripted(name, env.layout) for name in _names(config.sparring)]
         except EnvError as error:
             raise UserError(f"sparring: {error}") from None
-        self._known: tuple[list[int], dict[int, Tensor]] = [], {}
-        self.playing = [self._draw() for _ in self.past]
-        """Of each world with a past self: the member's number, or -1, -2 … for a script."""
+        self._known: tuple[list[int], dict[int, tuple[Tensor, Share]]] = [], {}
+        self.playing = [self._draw() for _ in range(ranks.count * len(self.past))]
+        """Of each world with a past self, on all ranks: the member's number, or -1, -2 … for a script."""
 
     def with_past(self, actions: Tensor, obs: Tensor) -> Tensor:
         """The learnt streams' `actions` joined with what the past selves do on observations [num_streams, ...]."""
         joined = actions.new_empty(len(obs), *actions.shape[1:])
         joined[self.learnt] = actions
-        for member, rows in self._rows().items():
+        for member, (rows, share) in self._rows().items():
             if member < 0:
                 joined[rows] = self.scripts[-1 - member](obs[rows])
                 continue
             distribution, _ = functional_call(self._player, self.pool.weights[member], (obs[rows],))
-            joined[rows] = distribution.sample(self._actions)
+            joined[rows] = distribution.sample(share)
         return joined
 
-    def _rows(self) -> dict[int, Tensor]:
-        """The streams of every member at play; worked out anew only when somebody else plays."""
+    def _rows(self) -> dict[int, tuple[Tensor, Share]]:
+        """This rank's streams of every member at play, and their share of its draws on all ranks.
+
+        Worked out anew only when somebody else plays.
+        """
         if self._known[0] != self.playing:
             playing, streams = torch.tensor(self.playing), self.theirs.view(-1, self.heroes)
-            of = {member: (playing == member).nonzero().squeeze(1) for member in sorted(set(self.playing))}
-            rows = {member: streams[worlds.to(self.device)].flatten() for member, worlds in of.items()}
-            self._known = list(self.playing), rows
+            begin, end = self.ranks.rank * len(self.past), (self.ranks.rank + 1) * len(self.past)
+            found = {}
+            for member in sorted(set(self.playing)):
+                worlds = (playing == member).nonzero().squeeze(1)
+                here = ((worlds >= begin) & (worlds < end)).nonzero().squeeze(1)
+                rows = streams[(worlds[here] - begin).to(self.device)].flatten()
+                place = (here[:, None] * self.heroes + torch.arange(self.heroes)).flatten()
+                total = len(worlds) * self.heroes
+                found[member] = rows, Share(self._actions, total, place.to(self.device))
+            self._known = list(self.playing), found
         return self._known[1]
 
     def _draw(self) -> int:
@@ -115,8 +145,9 @@ class SelfPlay:
         final_obs = None if step.final_obs is None else step.final_obs[self.learnt]
         score = score.masked_fill(~self.counted, float("nan"))
         over = ~score.isnan()
-        if bool(over.any()):
-            results = score[self.counted].tolist()  # one a world with a past self, in their order
+        # One a world with a past self, in their order.
+        results = list(chain(*self.ranks.gather(score[self.counted].tolist()))) if self.past else []
+        if any(result == result for result in results):
             for i, result in enumerate(results):
                 if result > 0 and self.playing[i] in self.pool.quality:
                     self.pool.beaten(self.playing[i])

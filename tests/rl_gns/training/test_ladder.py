@@ -9,7 +9,6 @@ from pathlib import Path
 import imageio.v2 as imageio
 import pytest
 import torch
-from scipy import stats
 
 import envs
 from envs.moba.opponents import OPPONENTS, Scripted
@@ -22,11 +21,16 @@ from rl_gns.training.run import load_run, train
 SHORT = {"game_length": 20, "threads": 1}
 
 
-@pytest.mark.parametrize(("wins", "games"), [(0, 8), (3, 8), (8, 8), (45, 64)])
-def test_the_interval_is_wilsons(wins: int, games: int) -> None:
-    standing = ladder.standing("laner", [1.0] * wins + [-0.2] * (games - wins))
-    expected = stats.binomtest(wins, games).proportion_ci(0.95, method="wilson")
-    assert standing.interval == pytest.approx((expected.low, expected.high), abs=1e-7)
+@pytest.mark.parametrize("wins", [0, 3, 8])
+def test_the_interval_is_wilsons(wins: int) -> None:
+    """A share is in it when (p - share)² <= z² share (1 - share) / n; draws and losses count alike."""
+    standing = ladder.standing(
+        "laner", [1.0] * wins + [-0.2, 0.0] * ((8 - wins) // 2) + [-1.0] * ((8 - wins) % 2)
+    )
+    for limit in standing.interval:
+        assert (wins / 8 - limit) ** 2 == pytest.approx(1.959964**2 * limit * (1 - limit) / 8, abs=1e-6)
+    assert standing.interval[0] < wins / 8 + 1e-9
+    assert standing.interval[1] > wins / 8 - 1e-9
 
 
 def test_counts() -> None:

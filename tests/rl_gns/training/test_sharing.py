@@ -1,0 +1,167 @@
+"""Two processes that share a run do what one does: worlds, gradient, noise, games; their weights are the same bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agents.ranks import Ranks
+from rl_gns.errors import UserError
+from rl_gns.training import sharing
+from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.run import load_run
+
+WORK = """
+import sys, torch, torch.distributed as dist
+from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.loop import Trainer
+
+torch.set_num_threads(1)
+rank, count, store, out, algo = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+if count > 1:
+    dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=count)
+config = TrainConfig(
+    env="moba:2v2", algo=algo, num_envs=8, rollout=8, noise_groups=2, past_share=0.5, noise_budget=1.0, seed=3,
+    snapshot_every=150, sparring="laner", learning_rate=1e-4, observations=10**6, device="cpu", chunk=50,
+    env_options={"game_length": 10, "threads": 1, "lanes": 1},
+)
+trainer = Trainer(resolve(config))
+trainer.policy.double()
+moments, seen = [], []
+for _ in range(12):  # past the end of a game, at 75 decisions
+    trainer.update()
+    moments.append(list(trainer.backward.moments))
+    seen.append(trainer.rollout.obs.transpose(0, 1).clone())
+row, episodes = trainer.take_row()
+found = {
+    "weights": trainer.policy.state_dict(), "moments": moments, "row": row, "episodes": episodes, "seen": seen,
+    "playing": trainer.selfplay.playing, "quality": trainer.selfplay.pool.quality,
+    "state": trainer.state_dict(),
+}
+torch.save(found, out)
+if count > 1:
+    dist.destroy_process_group()
+"""
+
+
+def work(folder: Path, count: int, algo: str) -> list[dict[str, Any]]:
+    """What each of `count` processes found."""
+    outs = [folder / f"{algo}-{count}-{rank}.pt" for rank in range(count)]
+    store = str(folder / f"store-{algo}-{count}")
+    processes = [
+        subprocess.Popen([sys.executable, "-P", "-c", WORK, str(rank), str(count), store, str(out), algo])
+        for rank, out in enumerate(outs)
+    ]
+    assert [process.wait(timeout=240) for process in processes] == [0] * count
+    return [torch.load(out, weights_only=False) for out in outs]
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c"])
+def test_two_ranks_do_what_one_process_does(tmp_path: Path, algo: str) -> None:
+    [one] = work(tmp_path, 1, algo)
+    ranks = work(tmp_path, 2, algo)
+    for first, second in zip(one["seen"], zip(*(rank["seen"] for rank in ranks), strict=True), strict=True):
+        assert torch.equal(
+            first, torch.cat(second)
+        )  # the same worlds, the same actions: the same observations
+    for rank in ranks:
+        for name, weight in ranks[0]["weights"].items():
+            assert torch.equal(rank["weights"][name], weight)  # the same bits
+            torch.testing.assert_close(weight, one["weights"][name], rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(
+            torch.tensor(rank["moments"]), torch.tensor(one["moments"]), rtol=1e-5, atol=0
+        )
+        assert rank["episodes"] == one["episodes"]
+        assert len(rank["episodes"]) > 0
+        assert (rank["playing"], rank["quality"]) == (one["playing"], one["quality"])
+        for name, value in one["row"].items():
+            assert rank["row"][name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
+    assert len(set(one["playing"])) > 1  # a script and several past selves
+    parts = ranks[0]["state"]["env"]["ranks"]
+    assert torch.equal(torch.cat([part["units"] for part in parts]), one["state"]["env"]["units"])
+    assert ranks[1]["state"]["env"]["ranks"] == []
+
+
+def rl_gns(*arguments: str, count: int = 1) -> str:
+    launch = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", *launch, "-m", "rl_gns", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_writes_one_run_and_goes_on(tmp_path: Path) -> None:
+    settings = (
+        "train moba:1v1 --algo ppo --num-envs 16 --rollout 16 --noise-groups 4 --threads 1 --log-every 500"
+    )
+    settings += " --past-share 0.25 --noise-budget 1 --env-options game_length 10 threads 1"
+    for name, count in (("one", 1), ("two", 2)):
+        out = ["--out", str(tmp_path / name)]
+        rl_gns(*settings.split(), *out, "--observations", "2000", count=count)
+        said = rl_gns("train", "--resume", "--observations", "4000", *out, count=count)
+        assert said.count("noise scale:") == 1
+    one, two = (load_run(tmp_path / name) for name in ("one", "two"))
+    a, b = one.metrics(), two.metrics()
+    assert len(a) == len(b) >= 7
+    for column in (
+        "observations",
+        "games",
+        "signal",
+        "noise",
+        "policy_loss",
+        "value_loss",
+        "explained_variance",
+    ):
+        assert b[column].to_numpy() == pytest.approx(a[column].to_numpy(), rel=2e-3, nan_ok=True), column
+    assert one.episodes().equals(two.episodes())
+    said = rl_gns("train", "--resume", "--observations", "5000", "--out", str(tmp_path / "two"))
+    assert "the checkpoint is of 2 processes, here are 1: go on with torchrun --nproc-per-node 2" in said
+
+
+class Two(Ranks):
+    """The second of two, with nobody to talk to."""
+
+    def __init__(self) -> None:
+        self.count, self.rank = 2, 1
+
+
+def test_worlds_are_shared_out_by_number() -> None:
+    config = resolve(TrainConfig(env="moba:1v1", algo="ppo", num_envs=80, env_options={"first_world": 100}))
+    assert sharing.shared_out(config, Two()) == (40, 4, {"first_world": 140})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"env": "gym:CartPole-v1"}, "can't be shared by 2 processes"),
+        ({"num_envs": 9, "noise_groups": 3, "past_share": 0.0}, "must divide num_envs=9 and noise_groups=3"),
+        ({"noise_parts": "policy"}, "measured by one process"),
+    ],
+)
+def test_what_can_not_be_shared(settings: dict[str, Any], words: str) -> None:
+    config = resolve(TrainConfig(**{"env": "moba:1v1", "algo": "ppo", "num_envs": 16, **settings}))
+    with pytest.raises(UserError, match=words) as caught:
+        sharing.shared_out(config, Two())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_another_number_of_processes() -> None:
+    with pytest.raises(UserError, match="of 3 processes, here are 2: go on with torchrun --nproc-per-node 3"):
+        sharing.own_state({"ranks": [1, 2, 3]}, Two())
+    with pytest.raises(UserError, match="of 1 processes, here are 2: go on without torchrun"):
+        sharing.own_state({"units": 1}, Two())
+    assert sharing.own_state({"ranks": [1, 2]}, Two()) == 2

@@ -84,15 +84,20 @@ def compiled() -> SimpleNamespace:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(cache_folder())
     try:
-        loops = {}
-        for loop in (step_worlds, start_worlds, play):
-            clone = FunctionType(loop.__code__, namespace, loop.__name__)
-            clone.__module__ = __name__
-            clone.__qualname__ = loop.__name__
-            loops[loop.__name__] = numba.njit(cache=True, **FAST)(clone)
+        return loops(namespace, numba.njit(cache=True, **FAST))
     finally:
         numba.config.CACHE_DIR = before
-    return SimpleNamespace(**loops)
+
+
+def loops(namespace: dict[str, Any], wrap: Callable[[Callable[..., Any]], Any]) -> SimpleNamespace:
+    """The three loops over worlds, on the rules of `namespace`."""
+    found = {}
+    for loop in (step_worlds, start_worlds, play):
+        clone = FunctionType(loop.__code__, namespace, loop.__name__)
+        clone.__module__ = __name__
+        clone.__qualname__ = loop.__name__
+        found[loop.__name__] = wrap(clone)
+    return SimpleNamespace(**found)
 
 
 def cache_folder() -> Path:
@@ -109,7 +114,7 @@ def cache_folder() -> Path:
 
 
 # The three loops over worlds. They run as written in plain Python too, on lists of memoryviews.
-# mypy and readers see the rules' own names; `compiled` gives the loops the namespace they are looked up in.
+# mypy and readers see the rules' own names; `loops` gives them the namespace they are looked up in.
 
 
 def step_worlds(units, heroes, game, knobs, rows, actions, obs, reward, begin, end):  # type: ignore[no-untyped-def]

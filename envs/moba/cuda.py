@@ -17,7 +17,7 @@ from torch import Tensor
 
 from envs.batched import EnvError
 from envs.moba import state as st
-from envs.moba.compile import build
+from envs.moba.compile import build, loops
 from envs.moba.options import Options
 
 THREADS_PER_BLOCK = 64
@@ -43,36 +43,27 @@ def kernels() -> SimpleNamespace:
         raise EnvError(reason)
     global cuda  # where Numba's simulator looks for it
     cuda = importlib.import_module("numba.cuda")
-    rules = SimpleNamespace(**build(cuda.jit(device=True), lambda table: table))
-    step_world, start_world, decide = rules.step_world, rules.start_world, rules.decide
+    on_device = cuda.jit(device=True)
+    rules = loops(build(on_device, lambda table: table), on_device)
+    step_worlds, start_worlds, play_all = rules.step_worlds, rules.start_worlds, rules.play
 
     @cuda.jit
     def step(units, heroes, game, knobs, rows, actions, obs, reward):  # type: ignore[no-untyped-def]
         world = cuda.grid(1)
         if world < game.shape[0]:
-            step_world(
-                units[world],
-                heroes[world],
-                game[world],
-                knobs,
-                rows[world],
-                actions[world],
-                obs[world],
-                reward[world],
-            )
+            step_worlds(units, heroes, game, knobs, rows, actions, obs, reward, world, world + 1)
 
     @cuda.jit
     def start(units, heroes, game, knobs, rows, obs, which):  # type: ignore[no-untyped-def]
         i = cuda.grid(1)
         if i < which.shape[0]:
-            world = which[i]
-            start_world(units[world], heroes[world], game[world], knobs, rows[world], obs[world])
+            start_worlds(units, heroes, game, knobs, rows, obs, which, i, i + 1)
 
     @cuda.jit
     def play(script, knobs, obs, actions):  # type: ignore[no-untyped-def]
         i = cuda.grid(1)
         if i < obs.shape[0]:
-            decide(script, knobs, obs, i, actions)
+            play_all(script, knobs, obs, actions, i, i + 1)
 
     return SimpleNamespace(step=step, start=start, play=play)
 

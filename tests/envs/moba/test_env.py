@@ -169,7 +169,7 @@ def test_hero_pool_fog_and_randomness_do_what_they_say():
         ("moba:1v1", 1, {"opponent": "bulli"}, "no 'bulli', only .*did you mean bully"),
         ("moba:1v1", 1, {"hero_pool": "mage,claric"}, "hero_pool: there is no 'claric'.*did you mean cleric"),
         ("moba:1v1", 1, {"hero_pool": ()}, "hero_pool is empty"),
-        ("moba:1v1", 1, {"reward": "dense"}, "reward: there is no 'dense', only shaped, win"),
+        ("moba:1v1", 1, {"reward": "dense"}, "reward: there is no 'dense', only win, objectives, shaped"),
         ("moba:1v1", 1, {"lanes": 2}, "lanes must be 1 or 3, got 2"),
         ("moba:1v1", 1, {"heroes": 6}, "heroes must be a whole number from 1 to 5, got 6"),
         ("moba:1v1", 1, {"game_length": 0}, "game_length must be a number from 10 to 3600, got 0"),

@@ -62,7 +62,7 @@ def work(folder: Path, count: int, algo: str) -> list[dict[str, Any]]:
     return [torch.load(out, weights_only=False) for out in outs]
 
 
-@pytest.mark.parametrize("algo", ["ppo", "a2c"])
+@pytest.mark.parametrize("algo", ["ppo", pytest.param("a2c", marks=pytest.mark.slow)])
 def test_two_ranks_do_what_one_process_does(tmp_path: Path, algo: str) -> None:
     [one] = work(tmp_path, 1, algo)
     ranks = work(tmp_path, 2, algo)
@@ -81,7 +81,7 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path, algo: str) -> None:
         assert len(rank["episodes"]) > 0
         assert (rank["playing"], rank["quality"]) == (one["playing"], one["quality"])
         for name, value in one["row"].items():
-            assert rank["row"][name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
+            assert rank["row"][name] == pytest.approx(value, rel=1e-5, abs=1e-7, nan_ok=True), name
     assert len(set(one["playing"])) > 1  # a script and several past selves
     parts = ranks[0]["state"]["env"]["ranks"]
     assert torch.equal(torch.cat([part["units"] for part in parts]), one["state"]["env"]["units"])

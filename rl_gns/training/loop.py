@@ -101,6 +101,9 @@ class Trainer:
             streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
             shape = (steps, streams, self.env.observation_space, self.env.action_space, self.device)
             refuse_if_too_big(*shape)
+            self.rollout = Rollout.empty(*shape)
+            each = pass_bytes(self.policy, self.rollout.obs[0, :16])
+            self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
         except ValueError as error:
             self.env.close()
             raise UserError(str(error)) from None
@@ -111,9 +114,6 @@ class Trainer:
             else ppo.make_optimizer(self.policy, self.settings)
         )
         self.generator = torch.Generator(self.device).manual_seed(action_seed)
-        self.rollout = Rollout.empty(*shape)
-        each = pass_bytes(self.policy, self.rollout.obs[0, :16])
-        self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
         self.unit_observations = steps * streams / local_envs
         halflife = config.noise_halflife or max(
             config.halflife, 16 * config.noise_cadence * self.unit_observations * num_envs

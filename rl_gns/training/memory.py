@@ -66,7 +66,7 @@ def pass_bytes(policy: nn.Module, obs: Tensor) -> int:
 def chunk_that_fits(
     asked: int | None, batch: int, rollout: int, each: int, device: torch.device, free: int | None = None
 ) -> int:
-    """Observations whose gradient is taken at once: `asked`, or else as many as half of the free memory holds.
+    """Observations whose gradient is taken at once: `asked`, or else all, or what half of the free memory holds.
 
     Args:
         asked: the setting.
@@ -83,8 +83,9 @@ def chunk_that_fits(
     fits = free // each
     least = min(rollout, batch)
     if asked is None and fits >= least:
-        # Half of it: other processes, and what this one keeps besides, want some too.
-        return min(batch, max(fits // 2, least))
+        # Half of it: other processes, and what this one keeps besides, want some too. But not where all fits: then
+        # a run should not depend on how much memory happened to be free.
+        return batch if fits >= batch else max(fits // 2, least)
     wanted = min(asked or least, batch)
     if wanted > fits:
         raise UserError(

@@ -50,6 +50,9 @@ FREE_ON_RESUME = {
 }
 """Settings that may change when a run is resumed; the learning rate's linear schedule follows `observations`."""
 
+BEFORE_SETTINGS = {"lock", "config.tmp"}
+"""What a run that was killed before it had settings leaves; there is nothing to resume, so it may start anew."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -134,7 +137,8 @@ def _train_together(
         config = _settings_to_resume(path, config)
     else:
         config = configs.resolve(config)
-        if ranks.rank == 0 and path.exists() and any(path.iterdir()):
+        in_the_way = path.exists() and any(entry.name not in BEFORE_SETTINGS for entry in path.iterdir())
+        if ranks.rank == 0 and in_the_way:
             raise UserError(f"{path} already exists: go on with --resume, or choose another --out")
     if ranks.rank > 0:
         return _follow(config, path, resume)

@@ -1,0 +1,273 @@
+"""Start a small Atari run and end it badly, again and again; nothing may be left behind and nothing lost.
+
+    python scripts/bench/stress.py --cycles 200 --json stress.json    # pieces with the same --json add up
+
+Each cycle starts `rl-gns train` (or resumes what the last cycle left) in a process group of its own and ends it by one of
+    ctrl-c     SIGINT to the whole group, as a terminal sends it
+    sigterm    SIGTERM to the parent
+    sigkill    SIGKILL to the parent: the workers must notice by themselves
+    worker     SIGKILL to one emulator process: the run must stop, name its exit code and keep its checkpoint
+    exception  an exception inside the training loop
+at a random moment, a quarter of them while it still starts. Then: no process of its session lives, /dev/shm and the
+temporary folder are as before, every checkpoint file is complete, none went backwards. A run that got to its end must
+hold the same bits as one that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from rl_gns.training import checkpoint
+from rl_gns.training.metrics import TABLES, read_table
+
+WAYS = ("ctrl-c", "sigterm", "sigkill", "worker", "exception")
+SETTINGS = [
+    *["atari:pong", "--algo", "a2c", "--num-envs", "4", "--observations", "3000", "--start-spread", "5"],
+    *["--log-every", "200", "--checkpoint-every", "400", "--threads", "1", "--no-tensorboard"],
+    *["--env-options", "workers", "2"],
+]
+PLAIN = "from rl_gns.cli import main; main()"
+FAILING = """
+import random, sys
+from rl_gns.cli import main
+from rl_gns.training.loop import Trainer
+update, left = Trainer.update, [random.Random(int(sys.argv.pop(1))).randrange(1, 60)]
+def fails(self):
+    left[0] -= 1
+    if left[0] < 0:
+        raise RuntimeError("thrown on purpose")
+    update(self)
+Trainer.update = fails
+main()
+"""
+PATIENCE = 20.0
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How one cycle went; `wrong` lists what must not be."""
+
+    way: str
+    early: bool
+    code: int | None
+    seconds: float
+    observations: int
+    hit: bool
+    wrong: list[str]
+
+
+def session_of(leader: int) -> dict[int, str]:
+    """Living processes of the session that `leader` began: id -> state letter, zombies of others included."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                state, _, _, session = Path("/proc", entry, "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            except OSError:
+                continue
+            if int(session) == leader:
+                found[int(entry)] = state
+    return found
+
+
+def newest(run: Path) -> int:
+    """Observations of the newest checkpoint, -1 if there is none."""
+    return max((int(path.stem) for path in (run / "checkpoints").glob("*.ckpt")), default=-1)
+
+
+def end_badly(process: subprocess.Popen[str], way: str, rng: random.Random) -> None:
+    """Do what `way` says; "exception" needs nothing from outside."""
+    if way == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)
+    elif way == "sigterm":
+        process.send_signal(signal.SIGTERM)
+    elif way == "sigkill":
+        process.send_signal(signal.SIGKILL)
+    elif way == "worker":
+        deadline = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < deadline:
+            workers = sorted(set(session_of(process.pid)) - {process.pid})
+            if workers:
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                return
+            time.sleep(0.01)
+
+
+def cycle(run: Path, way: str, rng: random.Random) -> Outcome:
+    """Start or resume `run`, end it by `way`, look at what is left."""
+    before = newest(run)
+    resume = ["--resume"] if (run / "config.toml").exists() else []
+    program = [FAILING, str(rng.randrange(2**30))] if way == "exception" else [PLAIN]
+    shared = set(os.listdir("/dev/shm"))
+    early = rng.random() < 0.25
+    wait = rng.uniform(0, 4.0 if early else 0.5)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", *program, "train", *SETTINGS, *resume, "--quiet", "--out", str(run)],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Torch makes an (empty) folder for its compiler's cache wherever it is loaded.
+            env={**os.environ, "TMPDIR": temporary, "TORCHINDUCTOR_CACHE_DIR": str(run.parent / "inductor")},
+        )
+        deadline = start + 90
+        while not early and process.poll() is None and newest(run) <= before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        until = time.monotonic() + wait
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        hit = process.poll() is None
+        if hit:
+            end_badly(process, way, rng)
+        wrong = []
+        try:
+            _, said = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            wrong.append("it did not end")
+            os.killpg(process.pid, signal.SIGKILL)
+            _, said = process.communicate()
+        wrong += left_behind(process.pid, shared, Path(temporary))
+    code = process.returncode
+    wrong += complaints(way, code, said, early)
+    wrong += damage(run, before)
+    return Outcome(way, early, code, time.monotonic() - start, newest(run), hit, wrong)
+
+
+def left_behind(leader: int, shared: set[str], temporary: Path) -> list[str]:
+    """Processes, shared memory and temporary files that outlive the run by more than PATIENCE."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        processes = session_of(leader)
+        memory = set(os.listdir("/dev/shm")) - shared
+        files = [path.name for path in temporary.iterdir()]
+        if not (processes or memory) or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    found = [f"process {number} ({state})" for number, state in processes.items()]
+    # A killed parent can't tidy its temporary folder; the system's own sweep does. Memory and processes it must not leave.
+    return found + [f"/dev/shm/{name}" for name in memory] + [f"temporary {name}" for name in files]
+
+
+def complaints(way: str, code: int | None, said: str, early: bool) -> list[str]:
+    """Exit code and words that don't fit the way it ended. 0 is always right: it may have got to its end before."""
+    if code == 0:
+        return []
+    wanted = {"ctrl-c": (-2, 130), "sigterm": (-15, 143), "sigkill": (-9,), "worker": (1,), "exception": (1,)}[way]
+    last = said.strip().splitlines()[-1] if said.strip() else ""
+    found = []
+    if not early and way in ("ctrl-c", "sigterm"):
+        found.append(f"exit code {code} instead of 0: {last}")
+    elif code not in wanted:
+        found.append(f"exit code {code}: {last}")
+    if way == "worker" and "exit code -9" not in " ".join(said.split()):
+        found.append(f"the worker's exit code is not named: {last}")
+    if way in ("worker", "exception") and "Traceback" in said:
+        found.append(f"a traceback: {last}")
+    return found
+
+
+def damage(run: Path, before: int) -> list[str]:
+    """Checkpoint files that can't be read, and observations that were lost."""
+    found = [] if newest(run) >= before else [f"checkpoint of {before} observations lost"]
+    for path in sorted((run / "checkpoints").glob("*.ckpt")):
+        try:
+            checkpoint.read(path)
+        except Exception as error:
+            found.append(f"{path.name}: {error}")
+    return found
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Bit for bit, through lists and dicts; NaN equals NaN."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b or (a != a and b != b))
+
+
+def difference(run: Path, whole: Path) -> list[str]:
+    """Where a finished run differs from the undisturbed one."""
+    ours, theirs = (checkpoint.newest(path / "checkpoints")[1] for path in (run, whole))
+    found = [f"state {name} differs" for name in theirs if not equal(ours.get(name), theirs[name])]
+    for table in TABLES:
+        if table != "timing":
+            a, b = (read_table(path / "metrics.db", table) for path in (run, whole))
+            try:
+                pd.testing.assert_frame_equal(a, b)
+            except AssertionError:
+                found.append(f"table {table} differs")
+    return found
+
+
+def stress(folder: Path, cycles: int, seed: int = 0, show: bool = False) -> tuple[list[Outcome], int]:
+    """So many cycles in `folder`. Returns their outcomes and how many runs got to their end and were compared."""
+    rng = random.Random(seed)
+    whole = folder / "whole"
+    command = [sys.executable, "-P", "-c", PLAIN, "train", *SETTINGS, "--quiet", "--out", str(whole)]
+    subprocess.run(command, check=True)
+    goal, compared, number = newest(whole), 0, 0
+    outcomes: list[Outcome] = []
+    order: list[str] = []
+    for _ in range(cycles):
+        if not order:
+            order = rng.sample(WAYS, len(WAYS))
+        run = folder / f"run{number}"
+        outcome = cycle(run, order.pop(), rng)
+        if outcome.observations >= goal:
+            outcome.wrong += difference(run, whole)
+            compared, number = compared + 1, number + 1
+        outcomes.append(outcome)
+        if show:
+            print(f"{len(outcomes):4d} {outcome.way:10s} {'early' if outcome.early else '     '} exit {outcome.code} "
+                  f"at {outcome.observations}: {'; '.join(outcome.wrong) or 'clean'}", flush=True)
+    return outcomes, compared
+
+
+def main() -> None:
+    """Run the cycles asked for; exit code 1 if anything went wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cycles", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=None, help="default: another one for each piece")
+    parser.add_argument("--json", type=Path, default=None, help="adds to the cycles there")
+    options = parser.parse_args()
+    known: dict[str, Any] = {"cycles": [], "compared": 0}
+    if options.json is not None and options.json.exists():
+        known = json.loads(options.json.read_text())
+    seed = len(known["cycles"]) if options.seed is None else options.seed
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes, compared = stress(Path(folder), options.cycles, seed, show=True)
+    known["cycles"] += [dataclasses.asdict(outcome) for outcome in outcomes]
+    known["compared"] += compared
+    ways = collections.Counter(row["way"] for row in known["cycles"] if row["hit"] or row["way"] == "exception")
+    wrong = [row for row in known["cycles"] if row["wrong"]]
+    print(f"{len(known['cycles'])} cycles ({', '.join(f'{n} {way}' for way, n in sorted(ways.items()))}); "
+          f"{known['compared']} runs got to their end and were compared; {len(wrong)} cycles left something wrong")
+    if options.json is not None:
+        options.json.write_text(json.dumps(known, indent=1) + "\n")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -67,10 +67,16 @@ class Shared(nn.Module):
         self.torso = torso
         self.action = ActionHead(features, action_space)
         self.value = orthogonal(nn.Linear(features, 1), 1.0)
+        self.bfloat16 = False
+        """Whether the torso computes in bfloat16 (weights and heads stay float32); see `precision.py`."""
 
     def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
         """obs [B, ...]."""
-        features = self.torso(obs)
+        if self.bfloat16:
+            with torch.autocast(obs.device.type, torch.bfloat16):
+                features = self.torso(obs).float()
+        else:
+            features = self.torso(obs)
         return self.action(features), self.value(features).squeeze(-1)
 
 

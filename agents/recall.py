@@ -92,6 +92,7 @@ class _Replay(TorchFunctionMode):
             output = self.known.get(id(weight))
             x = kwargs["input"] if "input" in kwargs else args[0]
             if output is not None and output.shape[0] == x.shape[0] and not kwargs:
+                output = output.to(x.dtype)  # recorded in bfloat16, perhaps; the backward pass is x's
                 if not torch.is_grad_enabled():
                     return output
                 if func is F.linear:

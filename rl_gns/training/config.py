@@ -45,6 +45,9 @@ class TrainConfig:
 
     network: str = "auto"
     """nature, impala, mlp, tabular or entities; auto takes nature for pictures, entities for moba, mlp otherwise."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16: nature and impala compute in bfloat16 while acting and in ppo's passes that learn; weights, a2c's backward
+    pass and every measurement stay float32."""
     gamma: float | None = None
     """Discount per decision. Default: 0.99; moba 0.9993."""
     gae_lambda: float | None = None
@@ -260,6 +263,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError(
             "correlation_every needs correlation_envs and num_envs of at least 2: one rollout has no peer"
         )
+    if config.precision not in ("float32", "bf16"):
+        raise UserError(f"precision is float32 or bf16, got {config.precision!r}")
     if not 0 <= config.noise_budget <= 1:
         raise UserError(f"noise_budget is a share of the run between 0 and 1, got {config.noise_budget}")
     if not 0 < config.confidence < 1:

@@ -23,6 +23,7 @@ from agents import a2c, ppo
 from agents.backward import InChunks
 from agents.distributions import Share, Source
 from agents.networks import make_policy
+from agents.precision import in_float32, use_bfloat16
 from agents.ranks import Ranks
 from agents.recall import Recall
 from agents.rollout import Batch, Rollout
@@ -95,6 +96,8 @@ class Trainer:
                 policy_seed,
                 self.env.layout,
             ).to(self.device)
+            if config.precision == "bf16":
+                use_bfloat16(self.policy)
             self.selfplay = (
                 SelfPlay(config, self.env, self.policy, past_seed, self.ranks) if config.self_play else None
             )
@@ -163,10 +166,11 @@ class Trainer:
         due = cadence > 0 and self.updates % cadence == 0
         self.backward.moments = None
         batch = self.rollout.batch(self.settings.gamma, self.settings.gae_lambda)
-        self._measure_parts(batch)
+        with in_float32(self.policy):
+            self._measure_parts(batch)
         try:
             if isinstance(self.settings, a2c.Settings):
-                with self._phase("learn"), self.recall.replaying():
+                with self._phase("learn"), self.recall.replaying(), in_float32(self.policy):
                     stats = a2c.update(
                         self.policy,
                         self.optimizer,
@@ -177,7 +181,7 @@ class Trainer:
                 stats = _mean_of(self.ranks.gather(stats))
             else:
                 if due:
-                    with self._phase("measure"):
+                    with self._phase("measure"), in_float32(self.policy):
                         self.optimizer.zero_grad(set_to_none=True)
                         ppo.measure(
                             self.policy, batch, self.settings, backward=self.backward, ranks=self.ranks

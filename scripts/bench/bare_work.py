@@ -38,7 +38,9 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         """E.g. ppo 8x128x4."""
-        return f"{self.algo} {self.num_envs}x{self.rollout}" + (f"x{self.epochs}" if self.algo == "ppo" else "")
+        return f"{self.algo} {self.num_envs}x{self.rollout}" + (
+            f"x{self.epochs}" if self.algo == "ppo" else ""
+        )
 
 
 class Arithmetic:
@@ -166,7 +168,11 @@ class Emulation:
             self.stack[:, -1] = self.newest
         end = time.perf_counter()
         share = decisions / (rounds * count)
-        for part, value in (("emulate", bare - start), ("pictures", whole - 2 * bare + start), ("copy", end - whole)):
+        for part, value in (
+            ("emulate", bare - start),
+            ("pictures", whole - 2 * bare + start),
+            ("copy", end - whole),
+        ):
             seconds[part] = seconds.get(part, 0.0) + value * share
 
 
@@ -192,7 +198,9 @@ def _serve(connection: Connection, game: str, size: Size, cores: int, arithmetic
 class BareWork:
     """One process per core that does the bare work of `size` when asked; `close` ends them."""
 
-    def __init__(self, size: Size, game: str = "pong", cores: int | None = None, arithmetic: bool = True) -> None:
+    def __init__(
+        self, size: Size, game: str = "pong", cores: int | None = None, arithmetic: bool = True
+    ) -> None:
         """arithmetic: whether the cores do the network's passes too, or a GPU does."""
         self.size, self.cores = size, cores or len(os.sched_getaffinity(0))
         self._arithmetic = arithmetic

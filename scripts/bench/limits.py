@@ -17,7 +17,7 @@ the forward pass is the one it acted with; for PPO it is `epochs` forward and ba
 and c, as if a picture cost nothing. Measuring the noise is in neither.
 
     GPU:  best SPS = 1 / (max((e + p + c) / C, a + h) + l + s)      the exact algorithm
-          best SPS = 1 / max((e + p + c) / C, a + h + l + s)        learning on the last rollout while the next is played
+          best SPS = 1 / max((e + p + c) / C, a + h + l + s)        learning while the next rollout is played
 
 There a, l and s are the device's seconds per observation and h those of copying a frame to it. Acting on one half of
 the environments may overlap with emulating the other half; learning may not, but with a policy lag of one.
@@ -186,7 +186,9 @@ def measure(size: Size, game: str, device: str, rounds: int) -> dict[str, Any]:
     parts = {part: statistics.median(row[part] for row in rows) for part in PARTS}
     if on_device:
         parts |= device_parts(size, device, rounds)
-        spread = [best({**parts, **{k: row[k] for k in PARTS[:3]}}, work.cores, on_device=True) for row in rows]
+        spread = [
+            best({**parts, **{k: row[k] for k in PARTS[:3]}}, work.cores, on_device=True) for row in rows
+        ]
     else:
         spread = [best(row, work.cores) for row in rows]
     return {
@@ -226,16 +228,15 @@ def main() -> None:
     }
     names = [*PARTS, *(["to_device"] if options.device != "cpu" else [])]
     print(f"microseconds of one core per observation, {options.game}, {cores} cores; limits in SPS")
-    print(f"{'':14}" + "".join(f"{name:>10}" for name in names) + f"{'limit':>8} {'range':>13}{'strict':>8}{'emulation':>11}")
+    heads = "".join(f"{name:>10}" for name in names)
+    print(f"{'':14}{heads}{'limit':>8} {'range':>13}{'strict':>8}{'emulation':>11}")
     for key in options.sizes:
         row = measure(SIZES[key], options.game, options.device, options.rounds)
         result["sizes"].append(row)
         cells = "".join(f"{1e6 * row['seconds'][name]:10.1f}" for name in names)
         spread = f"{row['limit_low']:,.0f}-{row['limit_high']:,.0f}"
-        print(
-            f"{row['size']:14}{cells}{row['limit']:8,.0f} {spread:>13}{row['limit_strict']:8,.0f}{row['emulation']:11,.0f}",
-            flush=True,
-        )
+        limits = f"{row['limit']:8,.0f} {spread:>13}{row['limit_strict']:8,.0f}{row['emulation']:11,.0f}"
+        print(f"{row['size']:14}{cells}{limits}", flush=True)
     for key in options.sizes:
         for k in threads:
             rates = arithmetic_rates(SIZES[key], k, options.device)
@@ -243,7 +244,8 @@ def main() -> None:
             cells = "   ".join(f"{name} {value:,.0f}" for name, value in rates.items())
             print(f"{key}, {k} threads: {cells}", flush=True)
     print(
-        "copies, GB/s: " + "   ".join(f"{name} {value:.1f}" for name, value in result["copies"].items())
+        "copies, GB/s: "
+        + "   ".join(f"{name} {value:.1f}" for name, value in result["copies"].items())
         + "; matrix product, GFLOP/s: "
         + ", ".join(f"{value:.0f} on {k} threads" for k, value in result["matrix product, GFLOP/s"].items())
     )

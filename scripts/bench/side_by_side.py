@@ -50,7 +50,7 @@ class Contender:
     def __init__(self, python: Path | str, program: str, **arguments: Any) -> None:
         """Raises Absent where it does not come up."""
         paths = [str(HERE / "peers"), *([str(HERE.parents[1])] if program == "run_ours.py" else [])]
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [str(python), str(HERE / "peers" / program), json.dumps(arguments)],
             stdin=subprocess.PIPE,
@@ -92,6 +92,7 @@ class Contender:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._errors.close()
 
 
 class Limit:
@@ -136,7 +137,9 @@ def python_of(folder: Path, name: str) -> Path:
     return home / "bin" / "python"
 
 
-def enter(name: str, algo: str, game: str, folder: Path, size: tuple[int, int], updates: int) -> Contender | Limit:
+def enter(
+    name: str, algo: str, game: str, folder: Path, size: tuple[int, int], updates: int
+) -> Contender | Limit:
     """Start contender `name`. Raises Absent."""
     num_envs, rollout = size
     common = {"algo": algo, "num_envs": num_envs, "rollout": rollout, "game": game, "updates": updates}
@@ -158,7 +161,9 @@ def enter(name: str, algo: str, game: str, folder: Path, size: tuple[int, int], 
 NAMES = ("ours", "sb3", "sb3-subproc", "envpool", "sample-factory", "sample-factory-async", "limit")
 
 
-def race(names: list[str], algo: str, game: str, folder: Path, rounds: int, tiny: bool = False) -> dict[str, Any]:
+def race(
+    names: list[str], algo: str, game: str, folder: Path, rounds: int, tiny: bool = False
+) -> dict[str, Any]:
     """Alternate `rounds` turns after a warm-up each. Rates by contender, versions, and who was absent and why."""
     size, updates = ((4, 8), 1) if tiny else (SIZES[algo], UPDATES[algo])
     entered: dict[str, Contender | Limit] = {}
@@ -189,7 +194,9 @@ def add(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     for name in {**known.get("rates", {}), **found["rates"]}:
         old, fresh = known.get("rates", {}).get(name, [None] * done), found["rates"].get(name, [None] * new)
         rates[name] = [*old, *fresh]
-    absent = {name: why for name, why in {**known.get("absent", {}), **found["absent"]}.items() if name not in rates}
+    absent = {
+        name: why for name, why in {**known.get("absent", {}), **found["absent"]}.items() if name not in rates
+    }
     return {"rates": rates, "facts": {**known.get("facts", {}), **found["facts"]}, "absent": absent}
 
 
@@ -200,9 +207,18 @@ def summary(row: dict[str, Any]) -> dict[str, dict[str, float]]:
     for name, rates in row["rates"].items():
         known = [rate for rate in rates if rate is not None]
         ratios = [a / b for a, b in zip(ours, rates, strict=False) if a is not None and b is not None]
-        found[name] = {"median": statistics.median(known), "low": min(known), "high": max(known), "rounds": len(known)}
+        found[name] = {
+            "median": statistics.median(known),
+            "low": min(known),
+            "high": max(known),
+            "rounds": len(known),
+        }
         if ratios and name != "ours":
-            found[name] |= {"ratio": statistics.median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios)}
+            found[name] |= {
+                "ratio": statistics.median(ratios),
+                "ratio_low": min(ratios),
+                "ratio_high": max(ratios),
+            }
     return found
 
 

@@ -2,7 +2,7 @@
 
     python scripts/bench/stress.py --cycles 200 --json stress.json    # pieces with the same --json add up
 
-Each cycle starts `rl-gns train` (or resumes what the last cycle left) in a process group of its own and ends it by one of
+Each cycle starts `rl-gns train`, or resumes what the last cycle left, in a session of its own and ends it by one of
     ctrl-c     SIGINT to the whole group, as a terminal sends it
     sigterm    SIGTERM to the parent
     sigkill    SIGKILL to the parent: the workers must notice by themselves
@@ -21,11 +21,13 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,9 @@ from rl_gns.training import checkpoint
 from rl_gns.training.metrics import TABLES, read_table
 
 WAYS = ("ctrl-c", "sigterm", "sigkill", "worker", "exception")
+GOAL = 3000
 SETTINGS = [
-    *["atari:pong", "--algo", "a2c", "--num-envs", "4", "--observations", "3000", "--start-spread", "5"],
+    *["atari:pong", "--algo", "a2c", "--num-envs", "4", "--observations", str(GOAL), "--start-spread", "5"],
     *["--log-every", "200", "--checkpoint-every", "400", "--threads", "1", "--no-tensorboard"],
     *["--env-options", "workers", "2"],
 ]
@@ -135,7 +138,7 @@ def cycle(run: Path, way: str, rng: random.Random) -> Outcome:
             time.sleep(0.01)
         hit = process.poll() is None
         if hit:
-            end_badly(process, way, rng)
+            end_badly(process, way, rng)  # an exception comes by itself
         wrong = []
         try:
             _, said = process.communicate(timeout=60)
@@ -161,7 +164,6 @@ def left_behind(leader: int, shared: set[str], temporary: Path) -> list[str]:
             break
         time.sleep(0.05)
     found = [f"process {number} ({state})" for number, state in processes.items()]
-    # A killed parent can't tidy its temporary folder; the system's own sweep does. Memory and processes it must not leave.
     return found + [f"/dev/shm/{name}" for name in memory] + [f"temporary {name}" for name in files]
 
 
@@ -169,7 +171,13 @@ def complaints(way: str, code: int | None, said: str, early: bool) -> list[str]:
     """Exit code and words that don't fit the way it ended. 0 is always right: it may have got to its end before."""
     if code == 0:
         return []
-    wanted = {"ctrl-c": (-2, 130), "sigterm": (-15, 143), "sigkill": (-9,), "worker": (1,), "exception": (1,)}[way]
+    wanted = {
+        "ctrl-c": (-2, 130),
+        "sigterm": (-15, 143),
+        "sigkill": (-9,),
+        "worker": (1,),
+        "exception": (1,),
+    }[way]
     last = said.strip().splitlines()[-1] if said.strip() else ""
     found = []
     if not early and way in ("ctrl-c", "sigterm"):
@@ -219,28 +227,36 @@ def difference(run: Path, whole: Path) -> list[str]:
     return found
 
 
-def stress(folder: Path, cycles: int, seed: int = 0, show: bool = False) -> tuple[list[Outcome], int]:
-    """So many cycles in `folder`. Returns their outcomes and how many runs got to their end and were compared."""
+def stress(folder: Path, cycles: int, seed: int = 0) -> Iterator[tuple[Outcome, bool]]:
+    """So many cycles in `folder`: how each went, and whether its run got to its end and was compared."""
     rng = random.Random(seed)
     whole = folder / "whole"
-    command = [sys.executable, "-P", "-c", PLAIN, "train", *SETTINGS, "--quiet", "--out", str(whole)]
-    subprocess.run(command, check=True)
-    goal, compared, number = newest(whole), 0, 0
-    outcomes: list[Outcome] = []
+    if newest(whole) < GOAL:
+        shutil.rmtree(whole, ignore_errors=True)
+        command = [sys.executable, "-P", "-c", PLAIN, "train", *SETTINGS, "--quiet", "--out", str(whole)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     order: list[str] = []
-    for _ in range(cycles):
-        if not order:
-            order = rng.sample(WAYS, len(WAYS))
-        run = folder / f"run{number}"
+    for number in range(cycles):
+        order = order or rng.sample(WAYS, len(WAYS))
+        run = folder / "run"
         outcome = cycle(run, order.pop(), rng)
-        if outcome.observations >= goal:
+        ended = outcome.observations >= GOAL
+        if ended:
             outcome.wrong += difference(run, whole)
-            compared, number = compared + 1, number + 1
-        outcomes.append(outcome)
-        if show:
-            print(f"{len(outcomes):4d} {outcome.way:10s} {'early' if outcome.early else '     '} exit {outcome.code} "
-                  f"at {outcome.observations}: {'; '.join(outcome.wrong) or 'clean'}", flush=True)
-    return outcomes, compared
+        if outcome.wrong:
+            shutil.move(run, folder / f"wrong-{seed}-{number}")
+        elif ended:
+            shutil.rmtree(run)
+        yield outcome, ended
+
+
+def said(outcome: Outcome) -> str:
+    """One line."""
+    when = "early" if outcome.early else ""
+    return (
+        f"{outcome.way:10s} {when:6s} exit {outcome.code} at {outcome.observations} in {outcome.seconds:.0f} s: "
+        f"{'; '.join(outcome.wrong) or 'clean'}"
+    )
 
 
 def main() -> None:
@@ -248,24 +264,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cycles", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=None, help="default: another one for each piece")
-    parser.add_argument("--json", type=Path, default=None, help="adds to the cycles there")
+    parser.add_argument("--cycles", type=int, default=200, help="how many there shall be in the end")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where the runs are; default: a temporary one"
+    )
+    parser.add_argument("--json", type=Path, default=None, help="adds to the cycles there, after each")
     options = parser.parse_args()
     known: dict[str, Any] = {"cycles": [], "compared": 0}
     if options.json is not None and options.json.exists():
         known = json.loads(options.json.read_text())
-    seed = len(known["cycles"]) if options.seed is None else options.seed
-    with tempfile.TemporaryDirectory() as folder:
-        outcomes, compared = stress(Path(folder), options.cycles, seed, show=True)
-    known["cycles"] += [dataclasses.asdict(outcome) for outcome in outcomes]
-    known["compared"] += compared
-    ways = collections.Counter(row["way"] for row in known["cycles"] if row["hit"] or row["way"] == "exception")
+    done = len(known["cycles"])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for outcome, ended in stress(folder, options.cycles - done, seed=done):
+            known["cycles"].append(dataclasses.asdict(outcome))
+            known["compared"] += ended
+            print(f"{len(known['cycles']):4d} {said(outcome)}", flush=True)
+            if options.json is not None:
+                aside = options.json.with_suffix(".tmp")
+                aside.write_text(json.dumps(known, indent=1) + "\n")
+                aside.rename(options.json)
+    ways = collections.Counter(row["way"] for row in known["cycles"] if row["hit"])
+    hits = ", ".join(f"{n} {way}" for way, n in sorted(ways.items()))
     wrong = [row for row in known["cycles"] if row["wrong"]]
-    print(f"{len(known['cycles'])} cycles ({', '.join(f'{n} {way}' for way, n in sorted(ways.items()))}); "
-          f"{known['compared']} runs got to their end and were compared; {len(wrong)} cycles left something wrong")
-    if options.json is not None:
-        options.json.write_text(json.dumps(known, indent=1) + "\n")
+    print(
+        f"{len(known['cycles'])} cycles, hit while running: {hits}; {known['compared']} runs got to their end and were "
+        f"compared; {len(wrong)} cycles left something wrong"
+    )
     sys.exit(1 if wrong else 0)
 
 

@@ -47,7 +47,13 @@ class Agent(nn.Module):
         super().__init__()
         self.torso = nn.Sequential(
             *(layer(nn.Conv2d(4, 32, 8, 4)), nn.ReLU(), layer(nn.Conv2d(32, 64, 4, 2)), nn.ReLU()),
-            *(layer(nn.Conv2d(64, 64, 3, 1)), nn.ReLU(), nn.Flatten(), layer(nn.Linear(3136, 512)), nn.ReLU()),
+            *(
+                layer(nn.Conv2d(64, 64, 3, 1)),
+                nn.ReLU(),
+                nn.Flatten(),
+                layer(nn.Linear(3136, 512)),
+                nn.ReLU(),
+            ),
         )
         self.actor, self.critic = layer(nn.Linear(512, actions), 0.01), layer(nn.Linear(512, 1), 1.0)
 

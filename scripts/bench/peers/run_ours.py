@@ -8,10 +8,9 @@ from turns import open_channel, serve
 channel = open_channel()
 arguments = json.loads(sys.argv[1])
 
-import rl_gns  # noqa: E402 - sets how OpenMP's threads wait, before torch is loaded
+import torch  # noqa: E402
 
-import torch  # noqa: E402, I001
-
+import rl_gns  # noqa: E402
 from rl_gns.training.config import TrainConfig, resolve  # noqa: E402
 from rl_gns.training.loop import Trainer  # noqa: E402
 

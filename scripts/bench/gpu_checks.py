@@ -1,0 +1,194 @@
+"""Whether a GPU computes what the CPU does: losses, gradients, moments, steps, the lane-battle world, exact resume.
+
+Each check returns {"ok": …, and what was compared}. It knows nothing of speed. On `cpu` every check compares the
+CPU with itself, which shows that the check runs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stress import difference
+from torch import Tensor, nn
+
+import envs
+import rl_gns
+from agents import a2c, ppo
+from agents.networks import make_policy
+from agents.precision import use_bfloat16
+from agents.recall import Recall
+from agents.rollout import Batch, Rollout
+from rl_gns.training.measuring import MeasuringBackward
+
+PICTURES, ACTIONS = spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6)
+TOLERANCE = 2e-4
+"""Largest difference allowed, relative to the largest entry: float32 sums in another order, TF32 off."""
+
+
+@contextmanager
+def no_tf32() -> Iterator[None]:
+    """Products in full float32, which is what can be compared."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def policy_on(device: str) -> nn.Module:
+    """The same weights on any device."""
+    return make_policy("nature", PICTURES, ACTIONS, seed=1).to(device)
+
+
+def rollout_on(device: str, steps: int, streams: int) -> Rollout:
+    """The same random rollout on any device, episodes' ends and cuts in it."""
+    generator = torch.Generator().manual_seed(7)
+    full = Rollout.empty(steps, streams, PICTURES, ACTIONS, torch.device(device))
+    full.obs.copy_(torch.randint(0, 256, full.obs.shape, dtype=torch.uint8, generator=generator))
+    full.actions.copy_(torch.randint(0, 6, (steps, streams), generator=generator))
+    for name in ("value", "reward"):
+        getattr(full, name).copy_(torch.randn(steps, streams, generator=generator))
+    full.log_prob.copy_(-1.8 + 0.05 * torch.randn(steps, streams, generator=generator))
+    full.terminated.copy_(torch.rand(steps, streams, generator=generator) < 0.1)
+    full.truncated.copy_((torch.rand(steps, streams, generator=generator) < 0.1) & ~full.terminated.cpu())
+    full.bootstrap.copy_(torch.randn(steps, streams, generator=generator) * full.truncated.cpu())
+    full.last_value.copy_(torch.randn(streams, generator=generator))
+    return full
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Largest difference over the largest entry."""
+    a, b = a.detach().double().cpu(), b.detach().double().cpu()
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
+
+
+def quantities(device: str, algo: str, steps: int, streams: int) -> dict[str, Tensor]:
+    """Everything an update computes, by name."""
+    policy, rollout = policy_on(device), rollout_on(device, steps, streams)
+    settings: Any = a2c.Settings() if algo == "a2c" else ppo.Settings()
+    batch: Batch = rollout.batch(0.99, settings.gae_lambda)
+    found = {"advantage": batch.advantage, "returns": batch.returns}
+    backward = MeasuringBackward(policy, streams, streams // 2)
+    if algo == "a2c":
+        recall = Recall(policy, steps)
+        with torch.no_grad():
+            for t in range(steps):
+                with recall.recording(t):
+                    policy(batch.obs[t])
+        optimizer = a2c.make_optimizer(policy, settings)
+        with recall.replaying():
+            stats = a2c.update(policy, optimizer, batch, settings, backward=backward)
+    else:
+        ppo.measure(policy, batch, settings, backward=backward)
+        found["gradient"] = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+        optimizer = ppo.make_optimizer(policy, settings)
+        stats = ppo.update(policy, optimizer, batch, settings, generator=torch.Generator().manual_seed(3))
+    assert backward.moments is not None
+    found["moments"] = torch.tensor([backward.moments.signal, backward.moments.noise])
+    names = ("policy_loss", "value_loss", "entropy", "grad_norm")
+    found |= {name: torch.tensor([stats[name]]) for name in names}
+    before = policy_on("cpu")
+    found["step"] = torch.cat(
+        [
+            (p.detach().cpu() - q.detach()).flatten()
+            for p, q in zip(policy.parameters(), before.parameters(), strict=True)
+        ]
+    )
+    return found
+
+
+def learning(device: str, algo: str, steps: int = 8, streams: int = 16) -> dict[str, Any]:
+    """One update of the same rollout with the same weights, on the CPU and on the device.
+
+    Adam's first step is ±rate wherever a gradient is tiny, so PPO's step is compared by its direction.
+    """
+    with no_tf32():
+        here, there = quantities("cpu", algo, steps, streams), quantities(device, algo, steps, streams)
+    apart = {name: distance(there[name], here[name]) for name in here if name != "step"}
+    along = float(torch.nn.functional.cosine_similarity(there["step"], here["step"], 0))
+    worst = max(apart, key=lambda name: apart[name])
+    return {
+        "ok": apart[worst] < TOLERANCE and along > 0.999,
+        "largest difference": apart[worst],
+        "of": worst,
+        "cosine of the steps": along,
+    }
+
+
+def bfloat16(device: str, rows: int = 64) -> dict[str, Any]:
+    """The gradient with a bfloat16 torso against float32's, on the device."""
+    obs = torch.randint(
+        0, 256, (rows, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    gradients = []
+    for low in (False, True):
+        policy = policy_on(device)
+        if low:
+            use_bfloat16(policy)
+        distribution, value = policy(obs.to(device))
+        (distribution.log_probs.square().mean() + value.square().mean()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+    along = float(torch.nn.functional.cosine_similarity(*gradients, 0))
+    return {"ok": along > 0.999 and not torch.equal(*gradients), "cosine of the gradients": along}
+
+
+def lane_battle(device: str, worlds: int = 64, decisions: int = 60) -> dict[str, Any]:
+    """`moba:1v1` and `moba:5v5` under the same actions on both: every byte that comes back."""
+    for name in ("1v1", "5v5"):
+        pair = [envs.make(f"moba:{name}", worlds, where, seed=5) for where in ("cpu", device)]
+        rng = np.random.default_rng(0)
+        for decision in range(decisions):
+            actions = torch.from_numpy(
+                rng.integers(0, pair[0].action_space.nvec, (pair[0].num_streams, 3))  # type: ignore[attr-defined]
+            )
+            here, there = (env.step(actions.to(env.device)) for env in pair)
+            for field in ("obs", "reward", "terminated"):
+                if not torch.equal(getattr(here, field), getattr(there, field).cpu()):
+                    return {"ok": False, "differs": f"moba:{name}, decision {decision}, {field}"}
+        for env in pair:
+            env.close()
+    return {"ok": True, "compared": f"1v1 and 5v5, {worlds} worlds, {decisions} decisions, bit for bit"}
+
+
+def resume(device: str, algo: str, observations: int) -> dict[str, Any]:
+    """A Pong run stopped halfway and resumed against one in one go, bit for bit."""
+    common: dict[str, Any] = {
+        "env": "atari:pong",
+        "algo": algo,
+        "num_envs": 8,
+        "rollout": 5 if algo == "a2c" else 16,
+        "device": device,
+        "log_every": observations // 8,
+        "checkpoint_every": observations // 4,
+        "tensorboard": False,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        whole, halves = Path(folder, "whole"), Path(folder, "halves")
+        rl_gns.train(rl_gns.TrainConfig(**common, observations=observations), whole, quiet=True)
+        rl_gns.train(rl_gns.TrainConfig(**common, observations=observations // 2), halves, quiet=True)
+        again = rl_gns.TrainConfig(**common, observations=observations)
+        rl_gns.train(again, halves, resume=True, quiet=True)
+        found = difference(halves, whole)
+    return {"ok": not found, "differs": "; ".join(found) or "nothing", "observations": observations}
+
+
+def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Name -> check."""
+    steps, streams = (2, 4) if tiny else (8, 16)
+    observations = 320 if tiny else 20_480
+    return {
+        "a2c: losses, gradient, moments, step": lambda: learning(device, "a2c", steps, streams),
+        "ppo: losses, gradient, moments, steps": lambda: learning(device, "ppo", steps, streams),
+        "bfloat16 gradient": lambda: bfloat16(device, 8 if tiny else 64),
+        "moba worlds": lambda: lane_battle(device, 4 if tiny else 64, 5 if tiny else 60),
+        "a2c resumed": lambda: resume(device, "a2c", observations),
+        "ppo resumed": lambda: resume(device, "ppo", 512 if tiny else 20_480),
+    }

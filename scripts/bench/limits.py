@@ -58,11 +58,12 @@ def best(parts: dict[str, float], cores: int, strict: bool = False, on_device: b
 def contender(
     algo: str, num_envs: int, rollout: int, updates: int = 1, game: str = "pong"
 ) -> tuple[Callable[[], float], Callable[[], None]]:
-    """A turn for a race against trainers on the CPU: returns the limit in SPS, measured now. And how to end it.
+    """A turn for a race on the CPU, which returns the limit in SPS as it is now; and how to end it.
 
-    A turn does `updates` updates per core, at most what a trainer does in the same turn.
+    algo: a2c, ppo, or emulation for the environments alone. A turn is `updates` updates' work for every core.
     """
-    work = BareWork(Size(algo, num_envs, rollout), game)
+    alone = algo == "emulation"
+    work = BareWork(Size("a2c" if alone else algo, num_envs, rollout), game, arithmetic=not alone)
     return (lambda: best(work.turn(updates), work.cores)), work.close
 
 

@@ -6,7 +6,8 @@
 All contenders live in one process tree and take turns, round after round, so that a machine whose speed drifts
 slows them alike. Printed: the median observations per second, its range, and the median of the ratios round by
 round. Our runs measure the noise scale as they do by default; SB3 measures nothing. SB3 runs both in one process
-and with one worker process per processor; the ratio is to the faster of the two.
+and with one worker process per processor; the ratio is to the faster of the two. "limit" is what the machine allows at
+that moment (`limits.py`), raced with the others.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import gymnasium
 import numpy as np
 import torch
 from ale_py.vector_env import AtariVectorEnv
+from limits import contender as limit
+from limits import said, share
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
@@ -37,7 +40,8 @@ from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 
 GAME = "Pong"
-Turn = Callable[[], int]
+Turn = Callable[[], float]
+"""Returns the observations it took; "limit" returns a rate."""
 
 
 def ours(
@@ -123,11 +127,12 @@ def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], roun
         for key in order:
             start = time.perf_counter()
             observations = contenders[key][0]()
-            if number:
-                rates[key].append(observations / (time.perf_counter() - start))
+            if number:  # the limit comes as a rate
+                seconds = 1.0 if key == "limit" else time.perf_counter() - start
+                rates[key].append(observations / seconds)
     for _, close in contenders.values():
         close()
-    us, *peers = contenders
+    us, *peers = (key for key in contenders if key != "limit")
     medians = {key: statistics.median(values) for key, values in rates.items()}
     best = max(peers, key=lambda key: medians[key])
     ratios = [a / b for a, b in zip(rates[us], rates[best], strict=True)]
@@ -144,6 +149,9 @@ def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], roun
         f"{name:22s} {cells}  ratio to {best}: {row['ratio']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
         flush=True,
     )
+    if "limit" in rates:
+        row["share_of_limit"] = share(rates[us], rates["limit"])
+        print(f"{'':22s} {us}: {said(row['share_of_limit'])}", flush=True)
     return row
 
 
@@ -162,6 +170,7 @@ def main() -> None:
         for num_envs in (8, 64, 512):
             steps = max(4, 3000 // num_envs)
             contenders = {"ours": our_emulation(num_envs, steps), "ale-py": ale_emulation(num_envs, steps)}
+            contenders["limit"] = limit("emulation", num_envs, max(1, steps // 2))
             rows.append(race(f"emulation {num_envs}", contenders, arguments.rounds))
     for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 1)):
         if arguments.only in (None, algo):
@@ -170,6 +179,7 @@ def main() -> None:
                 "sb3": theirs(algo, num_envs, rollout, updates, processes=False),
                 "sb3-subproc": theirs(algo, num_envs, rollout, updates, processes=True),
             }
+            contenders["limit"] = limit(algo, num_envs, rollout, max(1, updates // 2))
             rows.append(race(f"{algo} {num_envs}x{rollout}", contenders, arguments.rounds))
     if arguments.json is not None:
         facts = {

@@ -11,6 +11,7 @@ gives). One seed gives no standard error.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 from pathlib import Path
@@ -29,7 +30,7 @@ def tenths(run: rl_gns.Run, observations: float) -> dict[str, list[float]]:
     rows, games = run.metrics(), run.episodes()
     edges = np.linspace(0, observations, 11)
     found: dict[str, list[float]] = {"score": []}
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         played = games[(games["observations"] > low) & (games["observations"] <= high)]
         found["score"].append(float(played["score"].mean()))
         part = rows[(rows["observations"] > low) & (rows["observations"] <= high)]

@@ -111,13 +111,13 @@ def end_badly(process: subprocess.Popen[str], way: str, rng: random.Random) -> N
             time.sleep(0.01)
 
 
-def cycle(run: Path, way: str, rng: random.Random) -> Outcome:
-    """Start or resume `run`, end it by `way`, look at what is left."""
+def cycle(run: Path, way: str, rng: random.Random, early: bool | None = None) -> Outcome:
+    """Start or resume `run`, end it by `way`, look at what is left. early: while it starts; None draws."""
     before = newest(run)
     resume = ["--resume"] if (run / "config.toml").exists() else []
     program = [FAILING, str(rng.randrange(2**30))] if way == "exception" else [PLAIN]
     shared = set(os.listdir("/dev/shm"))
-    early = rng.random() < 0.25
+    early = rng.random() < 0.25 if early is None else early
     wait = rng.uniform(0, 4.0 if early else 0.5)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:

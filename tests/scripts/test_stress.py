@@ -13,7 +13,7 @@ def test_a_run_ended_badly_leaves_nothing(way: str, tmp_path: Path) -> None:
     from stress import cycle
 
     rng = random.Random(3)
-    outcome = cycle(tmp_path / "run", way, rng)
+    outcome = cycle(tmp_path / "run", way, rng, early=False)
     assert outcome.wrong == []
     assert outcome.hit
     assert outcome.code == (1 if way == "worker" else 0)

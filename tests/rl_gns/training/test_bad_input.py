@@ -58,6 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["atari:pong", "--device", "cuda:7"], "device 'cuda:7' can't be used here"),
         (["atari:pong", "--device", "gpu"], "device 'gpu' can't be used here"),
         (["atari:pong", "--network", "resnet"], "unknown network 'resnet'"),
+        (["gym:CartPole-v1", "--precision", "bf16"], "precision bf16 is for the networks nature and impala"),
         (["gym:CartPole-v1", "--network", "nature"], "wants pictures"),
         (["gym:CartPole-v1", "--protocol", "machado"], "protocol"),
         (["atari:pong", "--env-options", "stikcy", "0.1"], "no option 'stikcy'"),

@@ -12,6 +12,7 @@ import pytest
 
 import rl_gns
 from rl_gns.cli import main
+from rl_gns.errors import UserError
 from rl_gns.training.evaluate import evaluate
 
 
@@ -76,6 +77,16 @@ def test_same_seed_same_rows_other_seed_other_rows(tmp_path: Path) -> None:
     first = rows("a", 1)
     pd.testing.assert_frame_equal(first, rows("b", 1))
     assert not first.equals(rows("c", 2))
+
+
+def test_a_run_killed_before_it_had_settings_starts_anew(tmp_path: Path) -> None:
+    for name in ("lock", "config.tmp"):
+        (tmp_path / name).touch()
+    config = rl_gns.TrainConfig(env="gym:CartPole-v1", num_envs=4, observations=200, tensorboard=False)
+    assert rl_gns.train(config, tmp_path, quiet=True).config.num_envs == 4
+    (tmp_path / "config.toml").unlink()
+    with pytest.raises(UserError, match="already exists"):
+        rl_gns.train(config, tmp_path, quiet=True)
 
 
 def test_tensorboard_mirrors_the_rows(pong: rl_gns.Run) -> None:

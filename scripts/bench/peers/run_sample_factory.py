@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from importlib.metadata import version
 
 from turns import open_channel, say, wait
 
@@ -28,7 +29,6 @@ if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
 
     import psutil
-    import sample_factory
     import torch
     from sample_factory.algo.runners.runner import AlgoObserver
     from sample_factory.train import make_runner
@@ -56,7 +56,7 @@ if __name__ == "__main__":
                     return
             self.signal_all(signal.SIGSTOP)
             if self.left is None:
-                say(channel, version=sample_factory.__version__, torch=torch.__version__)
+                say(channel, version=version("sample-factory"), torch=torch.__version__)
             else:
                 say(channel, observations=arguments["updates"] * size)
             going = wait()
@@ -80,5 +80,9 @@ if __name__ == "__main__":
         )
         cfg, runner = make_runner(cfg)
         runner.register_observer(Turns())
-        runner.init()
-        runner.run()
+        try:
+            runner.init()
+            runner.run()
+        finally:  # a stopped child would keep this process from ending
+            for child in psutil.Process().children(recursive=True):
+                child.kill()

@@ -160,4 +160,6 @@ def test_a_falling_tower_is_an_objective(hand_world):
     w.units[st.HEALTH, w.building(1, 0)] = w.units[st.HURT, w.building(1, 0)] = 1
     w.step()
     assert w.units[st.ALIVE, w.building(1, 0)] == 0
-    assert rewards(w) == pytest.approx([2.25 * 0.333, -2.25 * 0.333])  # its last point of health rounds to nothing
+    assert rewards(w) == pytest.approx(
+        [2.25 * 0.333, -2.25 * 0.333]
+    )  # its last point of health rounds to nothing

@@ -42,11 +42,15 @@ class Layout(NamedTuple):
 
     def by_unit(self, x: Tensor, width: int) -> Tensor:
         """[rows, ..., width] -> [units, r, width], every unit's r vectors together; copies where it must."""
-        x = x.reshape(self.outer, self.units, -1, width).transpose(0, 1)
+        if self.outer > 1:
+            x = x.reshape(self.outer, self.units, -1, width).transpose(0, 1)
         return x.reshape(self.units, -1, width)
 
     def blocks(self, pictures: Tensor, steps: int) -> Iterator[list[Tensor]]:
         """Each unit's rows of pictures [rows, C, H, W], `steps` of the outer dimension a block."""
+        if self.outer == 1:
+            yield from ([unit] for unit in pictures.split(self.inner))
+            return
         channels_last = pictures.is_contiguous(memory_format=torch.channels_last)
         x = pictures.permute(0, 2, 3, 1) if channels_last else pictures  # a copy then keeps the memory format
         for unit in x.unflatten(0, (self.outer, self.units, self.inner)).unbind(1):

@@ -1,58 +1,114 @@
 """What measuring the noise costs a whole training run: default settings against the same run that never measures.
 
-    python scripts/bench/noise_overhead.py [--rounds 15] [--json overhead.json]
+    python scripts/bench/noise_overhead.py --only "a2c 16x5" --seconds 150 --json scripts/results/noise_overhead.json
+    python scripts/bench/noise_overhead.py --summary --json scripts/results/noise_overhead.json
 
-Pong, A2C 16 x 5 and 256 x 5, PPO 8 x 128 over whole measuring cycles. Both trainers live in one process and take
-turns; printed are medians and the median of the cost round by round, with its quartiles.
+Pong, A2C 16 x 5 and 256 x 5, PPO 8 x 128. Both trainers live in one process and take turns, rollout by rollout, each
+going first as often: the machine's speed wanders by a fifth within seconds. Metric rows are taken as often as in a
+run. Rounds are added to those already in the file. The cost is the median over rounds of the ratio of the two turns'
+times less 1, with its 95 % interval from the order statistics; in wall time, and in processor time of the learner's
+process, which leaves out the emulators' processes and so is a share of less.
+
+PPO measures once in so many rollouts. Here it measures at every one, and the cost is divided by that number.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from train_speed import ours, race
+from scipy.stats import binom
 
 from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.loop import Trainer
 
-CASES = {"a2c 16x5": ("a2c", 16, 5, 40), "a2c 256x5": ("a2c", 256, 5, 3), "ppo 8x128": ("ppo", 8, 128, None)}
+
+class Case(NamedTuple):
+    """Algorithm and batch."""
+
+    algo: Literal["a2c", "ppo"]
+    num_envs: int
+    rollout: int
+
+
+CASES = {"a2c 16x5": Case("a2c", 16, 5), "a2c 256x5": Case("a2c", 256, 5), "ppo 8x128": Case("ppo", 8, 128)}
+WARM_UP = {"a2c": 10, "ppo": 1}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def race(case: Case, seconds: float) -> dict[str, list[list[float]]]:
+    """Clock -> [measuring, not measuring] seconds of each round, for as many rounds as fit."""
+    budgets = (1.0 if case.algo == "ppo" else TrainConfig().noise_budget, 0.0)
+    configs = [resolve(TrainConfig("atari:pong", *case, noise_budget=budget)) for budget in budgets]
+    trainers = [Trainer(config) for config in configs]
+    every_row = max(1, round(configs[0].log_every / configs[0].batch))
+    rounds: dict[str, list[list[float]]] = {name: [] for name in CLOCKS}
+    end = time.perf_counter() + seconds
+    number = 0
+    while time.perf_counter() < end:
+        taken: dict[int, list[float]] = {}
+        for i in (0, 1) if number % 2 else (1, 0):
+            start = [clock() for clock in CLOCKS.values()]
+            trainers[i].update()
+            if trainers[i].updates % every_row == 0:
+                trainers[i].take_row()
+            taken[i] = [clock() - s for clock, s in zip(CLOCKS.values(), start, strict=True)]
+        for k, name in enumerate(CLOCKS):
+            if number >= WARM_UP[case.algo]:
+                rounds[name].append([taken[0][k], taken[1][k]])
+        number += 1
+    for trainer in trainers:
+        trainer.close()
+    return rounds
+
+
+def every(case: Case) -> int:
+    """Rollouts between measurements in a default run."""
+    return resolve(TrainConfig(algo=case.algo)).noise_cadence
+
+
+def summary(case: Case, rounds: list[list[float]]) -> dict[str, float]:
+    """Median cost and its 95 % interval."""
+    costs = sorted((a / b - 1) / every(case) for a, b in rounds)
+    n = len(costs)
+    k = max(int(binom.ppf(0.025, n, 0.5)) - 1, 0)
+    return {"cost": statistics.median(costs), "low": costs[k], "high": costs[n - 1 - k], "rounds": n}
 
 
 def main() -> None:
-    """Run the cases asked for."""
+    """Run the cases asked for, and say what all rounds so far amount to."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=150, help="per case")
     parser.add_argument("--only", choices=list(CASES), default=None)
-    parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--summary", action="store_true", help="run nothing, only read --json")
+    parser.add_argument("--json", type=Path, default=None, help="rounds are added to this file")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for name, (algo, num_envs, rollout, updates) in CASES.items():
+    found: dict[str, Any] = {}
+    if arguments.json is not None and arguments.json.exists():
+        found = json.loads(arguments.json.read_text())
+    for name, case in CASES.items():
         if arguments.only not in (None, name):
             continue
-        # A whole cycle of PPO's cadence a turn, so that every turn of the measuring run measures exactly once.
-        cycle = updates or resolve(TrainConfig(algo=algo)).noise_cadence  # type: ignore[arg-type]
-        rounds = arguments.rounds if updates else max(3, arguments.rounds // 3)
-        contenders = {
-            "measuring": ours(algo, num_envs, rollout, cycle),
-            "not measuring": ours(algo, num_envs, rollout, cycle, noise_budget=0.0),
-        }
-        row = race(name, contenders, rounds)
-        costs = [
-            b / a - 1 for a, b in zip(row["rates"]["measuring"], row["rates"]["not measuring"], strict=True)
-        ]
-        quartiles = statistics.quantiles(costs, n=4)
-        row["cost"] = statistics.median(costs)
-        print(
-            f"{name}: measuring costs {row['cost']:.1%} (quartiles {quartiles[0]:.1%} to {quartiles[2]:.1%})"
-        )
-        rows.append(row)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+        row = found.setdefault(name, {"processors": len(os.sched_getaffinity(0)), **{c: [] for c in CLOCKS}})
+        if not arguments.summary:
+            for clock, rounds in race(case, arguments.seconds).items():
+                row[clock] += [[round(x, 4) for x in pair] for pair in rounds]
+        if row["wall"]:
+            row["summary"] = {clock: summary(case, row[clock]) for clock in CLOCKS}
+            text = [
+                f"{s['cost']:.1%} of {clock} time ({s['low']:.1%} to {s['high']:.1%})"
+                for clock, s in row["summary"].items()
+            ]
+            print(f"{name}: {', '.join(text)}, {len(row['wall'])} rounds", flush=True)
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -250,7 +250,7 @@ def _one_rate(scope: Scope) -> Claim:
     if most < 4 or tuned.b_crit is None:
         why = f"no learning rate was tried at four batch sizes that reached the goal (at most {most})"
         return unknown("L2", says, scope.name, band, why, scope.runs(key))
-    rate = float(sizes.index[sizes.argmax()])
+    rate = float(sizes.index.to_numpy(dtype=float)[int(sizes.to_numpy().argmax())])
     one = done[done["learning_rate"] == rate]
     some = [f"{scope.name}/{name}" for name in one["id"]] + scope.runs(key)
     held = fit_front(one["batch"], one["updates"], one["censored"].to_numpy(bool), scope.seed)

@@ -4,8 +4,9 @@
 
 Trains one self-play run of moba:1v1 and short ones of its variants, stops each at given observations, and measures
 the noise scale of the policy there in a pass of its own: 32 worlds, all rollouts of whole games, nothing learnt
-(`rl_gns.training.frozen`). Pong is measured alike, from a run of `scripts/pong_ppo.py`. About an hour of one core. It
-can be stopped at any time, or stops itself after `--seconds`; called again it goes on. Every row lands in
+(`rl_gns.training.frozen`); a run's own meter would have three readings. Pong is measured alike in 64 games, from a run
+of `scripts/pong_ppo.py`, with rollouts of the same length. About 40 minutes of one core. It can be stopped at any
+time, or stops itself after `--seconds`; called again it goes on. Every row lands in
 scripts/results/moba_noise/noise.csv as it is found, the figure beside it at the end.
 """
 
@@ -33,8 +34,9 @@ RESULTS = Path(__file__).parent / "results" / "moba_noise"
 ROLLOUT, DECISIONS_PER_SECOND = 128, 7.5
 GROUPS, WORLDS = 16, 2
 STEP, SHORT = 125_000, 500_000
-STAGES = (0, 250_000, 500_000, 1_000_000, 2_000_000, 3_000_000)
+STAGES = (0, 250_000, 500_000, 1_000_000, 3_000_000)
 GAMES = 16
+PONG_ROUNDS = 5
 MEASURING_SEED = 977
 
 
@@ -142,7 +144,7 @@ def work(out: Path, pong: list[Path], only: str) -> Iterator[str]:
             if not known("pong", stage):
                 scores = [] if at is None else at["recent"]
                 row = {"score": sum(scores) / len(scores)} if scores else {}
-                yield note("pong", config, stage, at, 8, row)
+                yield note("pong", config, stage, at, PONG_ROUNDS, row)
 
 
 def train(variant: Variant, stage: int, path: Path) -> Iterator[str]:

@@ -181,13 +181,16 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     labels = ("observations per second", "cost of measuring the noise, %", "peak memory, GiB")
     for panel, label in zip(panels, labels, strict=True):
         panel.set_xscale("log", base=2)
+        panel.set_xlim(min(row["num_envs"] for row in rows) / 1.2, max(row["num_envs"] for row in rows) * 1.2)
+        panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.set_xlabel("environments")
         panel.set_title(label, fontsize=10, loc="left")
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(bottom=0)
     panels[1].axhline(0, color="0.5", lw=0.8)
-    panels[2].set_yscale("log")
+    panels[2].set_yscale("log", base=2)
+    panels[2].yaxis.set_major_formatter("{x:g}")
     panels[0].legend(fontsize=7, frameon=False)
     figure.savefig(path, dpi=150)
 

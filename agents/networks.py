@@ -67,12 +67,12 @@ class Shared(nn.Module):
         self.torso = torso
         self.action = ActionHead(features, action_space)
         self.value = orthogonal(nn.Linear(features, 1), 1.0)
-        self.bfloat16 = False
+        self.torso_bfloat16 = False
         """Whether the torso computes in bfloat16 (weights and heads stay float32); see `precision.py`."""
 
     def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
         """obs [B, ...]."""
-        if self.bfloat16:
+        if self.torso_bfloat16:
             with torch.autocast(obs.device.type, torch.bfloat16):
                 features = self.torso(obs).float()
         else:

@@ -24,17 +24,17 @@ def use_bfloat16(policy: nn.Module) -> None:
         raise ValueError(
             "precision bf16 is for the networks nature and impala: the others are too small to gain"
         )
-    policy.bfloat16 = True
+    policy.torso_bfloat16 = True
 
 
 @contextmanager
 def in_float32(policy: nn.Module) -> Iterator[None]:
     """Float32 throughout, for a while."""
-    before = getattr(policy, "bfloat16", False)
-    if before:
-        policy.bfloat16 = False
+    if not (isinstance(policy, Shared) and policy.torso_bfloat16):
+        yield
+        return
+    policy.torso_bfloat16 = False
     try:
         yield
     finally:
-        if before:
-            policy.bfloat16 = True
+        policy.torso_bfloat16 = True

@@ -179,7 +179,7 @@ class Crew:
 
     def state(self) -> list[Any]:
         """A snapshot of every game, in order."""
-        games = {}
+        games: dict[int, Any] = {}
         for member, part in zip(self._members, self._ask("state", lambda task: None), strict=True):
             games.update(zip(member.task.games, part, strict=True))
         return [games[i] for i in sorted(games)]

@@ -8,6 +8,7 @@ games. It knows a run's trainer, and no particular world.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -86,8 +87,16 @@ class GroupSums:
         def scale(share: float) -> float:
             return unit_observations * (1 / share - 1) if share > 0 else math.inf
 
-        shares = (signal / square, high, low, in_step / square)
-        return FrozenNoise(*map(scale, shares), signal, square - signal, unit_observations, units)
+        return FrozenNoise(
+            value=scale(signal / square),
+            low=scale(high),
+            high=scale(low),
+            in_step=scale(in_step / square),
+            signal=signal,
+            noise=square - signal,
+            unit_observations=unit_observations,
+            units=units,
+        )
 
 
 def measure(
@@ -146,18 +155,21 @@ def group_gradients(trainer: Trainer, worlds: int) -> tuple[Tensor, Array]:
         for p in parameters:
             p.grad = None
         unit_sq, _ = per_environment_backward(
-            lambda part=part: _loss(trainer, part).transpose(0, 1), policy, units=worlds, dim=0
+            functools.partial(_unit_losses, trainer, part), policy, units=worlds, dim=0
         )
         squares.append(float(unit_sq.mean()))
         gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
     return torch.stack(gradients), np.array(squares)
 
 
-def _loss(trainer: Trainer, batch: Batch) -> Tensor:
+def _unit_losses(trainer: Trainer, batch: Batch) -> Tensor:
+    """[streams, T], the order in which the network has their rows."""
     s = trainer.settings
     if isinstance(s, a2c.Settings):
-        return a2c.loss(trainer.policy, batch).total(s.value_coef, s.entropy_coef)
-    return ppo.loss(trainer.policy, batch, s.clip).total(s.value_coef, s.entropy_coef)
+        parts: a2c.Parts | ppo.Parts = a2c.loss(trainer.policy, batch)
+    else:
+        parts = ppo.loss(trainer.policy, batch, s.clip)
+    return parts.total(s.value_coef, s.entropy_coef).transpose(0, 1)
 
 
 def _gram(gradients: Tensor) -> Array:

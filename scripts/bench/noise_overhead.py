@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 
 CASES = {"a2c 16x5": Case("a2c", 16, 5), "a2c 256x5": Case("a2c", 256, 5), "ppo 8x128": Case("ppo", 8, 128)}
-WARM_UP = {"a2c": 10, "ppo": 1}
+WARM_UP = 800  # observations
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -59,7 +59,7 @@ def race(case: Case, seconds: float) -> dict[str, list[list[float]]]:
                 trainers[i].take_row()
             taken[i] = [clock() - s for clock, s in zip(CLOCKS.values(), start, strict=True)]
         for k, name in enumerate(CLOCKS):
-            if number >= WARM_UP[case.algo]:
+            if number * configs[0].batch >= WARM_UP:
                 rounds[name].append([taken[0][k], taken[1][k]])
         number += 1
     for trainer in trainers:

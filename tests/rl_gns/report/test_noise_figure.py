@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from rl_gns.report import noise_parts
+from rl_gns.report import noise, noise_parts
 
 NAN = math.nan
 
@@ -54,3 +55,8 @@ def test_nothing_known_at_all(parts: pd.DataFrame) -> None:
     nothing = parts.assign(noise_scale=NAN, noise_scale_low=0.0, noise_scale_high=math.inf)
     noise_parts.draw(axes, nothing, ["policy"], "parts")
     assert [text.get_text() for text in axes.texts] == ["no reading yet"]
+
+
+def test_the_table_says_the_run_s_own_confidence_and_units() -> None:
+    heading = noise.heading(SimpleNamespace(config=SimpleNamespace(confidence=0.9, batch=1280)))
+    assert "90 % interval, in observations (a batch has 1,280)" in heading

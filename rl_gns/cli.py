@@ -10,6 +10,7 @@ import difflib
 import io
 import os
 import re
+import signal
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -223,6 +224,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `rl-gns` command."""
     try:
         _parse(sys.argv[1:] if arguments is None else arguments).run()
+        sys.stdout.flush()
     except (UserError, ValueError) as error:
         if not isinstance(error, UserError) and type(error).__name__ not in ("EnvError", "GameError"):
             raise
@@ -231,6 +233,9 @@ def main(arguments: list[str] | None = None) -> None:
     except RunStopped as error:
         print(f"rl-gns: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # whoever read our output, as `head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         print("rl-gns: interrupted; the newest checkpoint is kept", file=sys.stderr)
         sys.exit(130)

@@ -209,8 +209,10 @@ BASE = {"reward, ever sparser": "shaped", "length of a game, s": "600", "γ": "0
 
 
 def figure(rows: pd.DataFrame, path: Path) -> None:
-    """One panel for the long run and Pong, one for each knob; bars are 95 % intervals."""
-    drawing, axes = style.panels(1 + len(KNOBS), 4.2, share_y=True)
+    """One panel for the long run and Pong, one for each knob of which two levels are known; bars are 95 % intervals."""
+    seen = set(rows["variant"])
+    knobs = {title: names for title, names in KNOBS.items() if len(seen.intersection(names)) > 1}
+    drawing, axes = style.panels(1 + len(knobs), 4.2, share_y=True)
     run = rows[rows["variant"] == "1v1"].sort_values("observations")
     first, others = axes[0], axes[1:]
     _points(first, run["observations"] / 1e6, run, style.BLUE, "moba:1v1")
@@ -226,8 +228,9 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
     if len(pong):
         _points(first, pong["observations"] / 1e6, pong, style.ORANGE, "Pong")
     first.set(yscale="log", xlabel="million observations\n(numbers: rating)", ylabel="B_simple, observations")
+    first.margins(y=0.2)
     style.legend(first)
-    for panel, (title, names) in zip(others, KNOBS.items(), strict=True):
+    for panel, (title, names) in zip(others, knobs.items(), strict=True):
         for stage, colour, label in (
             (0, style.GREY, "first weights"),
             (SHORT, style.BLUE, "after 0.5 million"),
@@ -238,7 +241,7 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
         labels = [BASE.get(title, "") if name == "1v1" else name.split("=")[1] for name in names]
         panel.set_xticks(range(len(names)), labels, fontsize=8)
         panel.set(xlim=(-0.5, len(names) - 0.5), xlabel=title)
-    style.legend(others[0])
+        style.legend(panel)
     drawing.savefig(path, dpi=120)
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 
 class Ranks:
-    """This process among those that an initialised process group holds, or alone."""
+    """This process among those that an initialised process group holds, or alone where there is none."""
 
-    def __init__(self) -> None:
-        together = dist.is_available() and dist.is_initialized()
+    def __init__(self, alone: bool = False) -> None:
+        together = not alone and dist.is_available() and dist.is_initialized()
         self.count = dist.get_world_size() if together else 1
         self.rank = dist.get_rank() if together else 0
 
@@ -65,5 +65,5 @@ class Ranks:
             p.grad = part.view_as(p).clone()
 
 
-ALONE = Ranks()
-"""What one process that shares nothing is, whatever group is formed later."""
+ALONE = Ranks(alone=True)
+"""What one process is that shares nothing, whatever groups there are."""

@@ -20,6 +20,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from agents import a2c, ppo
+from agents.precision import in_float32
 from agents.rollout import Batch
 from rl_gns.errors import UserError
 from rl_gns.noise.per_environment import per_environment_backward
@@ -154,9 +155,10 @@ def group_gradients(trainer: Trainer, worlds: int) -> tuple[Tensor, Array]:
         part = batch[:, begin : begin + streams]
         for p in parameters:
             p.grad = None
-        unit_sq, _ = per_environment_backward(
-            functools.partial(_unit_losses, trainer, part), policy, units=worlds, dim=0
-        )
+        with in_float32(policy):
+            unit_sq, _ = per_environment_backward(
+                functools.partial(_unit_losses, trainer, part), policy, units=worlds, dim=0
+            )
         squares.append(float(unit_sq.mean()))
         gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
     return torch.stack(gradients), np.array(squares)

@@ -60,7 +60,7 @@ def pass_bytes(policy: nn.Module, obs: Tensor) -> int:
     alive: list[Tensor] = []
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
         policy(obs)
-    return 2 * sum(kept.values()) // len(obs)
+    return max(1, 2 * sum(kept.values()) // len(obs))
 
 
 def chunk_that_fits(

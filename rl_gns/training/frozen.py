@@ -86,7 +86,7 @@ class GroupSums:
         in_step = self.in_step / self.rounds
 
         def scale(share: float) -> float:
-            return unit_observations * (1 / share - 1) if share > 0 else math.inf
+            return max(0.0, unit_observations * (1 / share - 1)) if share > 0 else math.inf
 
         return FrozenNoise(
             value=scale(signal / square),

@@ -22,12 +22,13 @@ from torch.overrides import TorchFunctionMode
 class Recall:
     """Memory of one rollout's forward passes. The weights must not change between recording and replaying."""
 
-    def __init__(self, policy: nn.Module, steps: int) -> None:
-        """`policy` is called with [N, ...] observations `steps` times while recording, with [N * steps, ...] after.
+    def __init__(self, policy: nn.Module, steps: int, streams: int) -> None:
+        """`policy` is called `steps` times with [N, ...] observations while recording, with [N * steps, ...] after.
 
-        With steps = 0 nothing is ever kept.
+        With steps = 0 nothing is ever kept. N = `streams`; they may come in several calls, each with its rows.
         """
-        self._steps, self._time = steps, -1
+        self._steps, self._streams, self._time = steps, streams, -1
+        self._rows, self._calls, self._seen = slice(None), 0, 0
         self._outputs: dict[int, Tensor] = {}
         self._times: dict[int, list[int]] = {}
         for module in policy.modules() if steps else ():
@@ -35,11 +36,13 @@ class Recall:
                 module.register_forward_hook(self._keep)
 
     @contextmanager
-    def recording(self, t: int) -> Iterator[None]:
-        """Keep what the layers give in this forward pass, that of step t."""
-        if t == 0:
-            self._times = {}
-        self._time = t
+    def recording(self, t: int, rows: slice = slice(None)) -> Iterator[None]:
+        """Keep what the layers give in this forward pass, that of step t for these rows."""
+        if t == 0 and not rows.start:
+            self._times, self._calls, self._seen = {}, 0, 0
+        self._time, self._rows = t, rows
+        self._calls += 1
+        self._seen += len(range(self._streams)[rows])
         try:
             yield
         finally:
@@ -48,10 +51,10 @@ class Recall:
     @contextmanager
     def replaying(self) -> Iterator[None]:
         """A forward pass over rows ordered [N, steps] takes what was recorded."""
-        if not self._steps:
+        if not self._steps or self._seen != self._steps * self._streams:
             yield
             return
-        whole = list(range(self._steps))
+        whole = list(range(1, self._calls + 1))  # once in each call
         known = {
             key: self._outputs[key].flatten(0, 1) for key, times in self._times.items() if times == whole
         }
@@ -63,17 +66,20 @@ class Recall:
         if t < 0:
             return
         key = id(module.weight)
-        self._times.setdefault(key, []).append(t)
+        fits = output.shape[0] == len(range(self._streams)[self._rows])
+        self._times.setdefault(key, []).append(self._calls if fits else 0)
+        if not fits:
+            return
         kept = self._outputs.get(key)
-        if kept is None or kept.shape[0] != output.shape[0]:
-            n, *shape = output.shape
+        if kept is None:
+            n, shape = self._streams, output.shape[1:]
             if output.dim() == 4:  # pictures lie channels last, as the layers after want them
                 c, h, w = shape
                 kept = output.new_empty(n, self._steps, h, w, c).permute(0, 1, 4, 2, 3)
             else:
                 kept = output.new_empty(n, self._steps, *shape)
             self._outputs[key] = kept
-        kept[:, t] = output
+        kept[self._rows, t] = output
 
 
 class _Replay(TorchFunctionMode):

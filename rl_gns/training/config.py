@@ -41,7 +41,11 @@ class TrainConfig:
     """Observations whose gradient is taken at once; fewer take less memory, and change only rounding. Default: a whole
     minibatch (a2c: the batch), or less if the memory that is free holds less."""
     threads: int | None = None
-    """Torch threads on the CPU; results are bit-identical only for the same number. Default: torch's own choice."""
+    """Processors to use: torch's threads on the CPU, and processes that emulate. Results are bit-identical only for
+    the same number. Default: torch's own choice, and every processor for the emulators."""
+    overlap: Literal["none", "act"] = "none"
+    """Atari: act steps one half of the environments while the policy acts on the other, on one thread. The same
+    algorithm, but the halves draw their actions in turns, so a seed gives another run."""
 
     network: str = "auto"
     """nature, impala, mlp, tabular or entities; auto takes nature for pictures, entities for moba, mlp otherwise."""
@@ -225,6 +229,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """
     if config.algo not in DEFAULTS:
         raise UserError(f"unknown algorithm {config.algo!r}; there are {', '.join(DEFAULTS)}")
+    if config.overlap not in ("none", "act"):
+        raise UserError(f"overlap is none or act, got {config.overlap!r}")
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
     if moba:

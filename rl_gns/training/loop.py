@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import envs
 from agents import a2c, ppo
 from agents.backward import InChunks
-from agents.distributions import Share, Source
 from agents.networks import make_policy
 from agents.precision import in_float32, use_bfloat16
 from agents.ranks import Ranks
@@ -29,6 +27,7 @@ from agents.recall import Recall
 from agents.rollout import Batch, Rollout
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.noise import NoiseScaleMeter
+from rl_gns.training.collecting import Collector, Game
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
 from rl_gns.training.measuring import MeasuringBackward
@@ -38,7 +37,7 @@ from rl_gns.training.parts import NoiseParts
 from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.sharing import join_states, own_state, shared_out, variance
 from rl_gns.training.stopping import SmoothedScore
-from rl_gns.training.threads import sleeper
+from rl_gns.training.threads import check_overlap, emulator_options
 
 SCORE_WINDOW = 100
 
@@ -87,8 +86,10 @@ class Trainer:
         env_seed, policy_seed, action_seed, past_seed = (
             int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
+        options = {**emulator_options(config), **options}
         self.env = envs.make(config.env, local_envs, self.device, env_seed, **options)
         try:
+            check_overlap(config, self.env)
             self.policy = make_policy(
                 config.network,
                 self.env.observation_space,
@@ -122,19 +123,23 @@ class Trainer:
             config.halflife, 16 * config.noise_cadence * self.unit_observations * num_envs
         )
         self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
-        self.recall = Recall(self.policy, steps if config.algo == "a2c" else 0)
+        self.recall = Recall(self.policy, steps if config.algo == "a2c" else 0, streams)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
         self.observations = self.updates = self.games = 0
         self.recent: collections.deque[float] = collections.deque(maxlen=SCORE_WINDOW)
         self.smoothed = SmoothedScore(config.stop_halflife)
-        self.episodes: list[tuple[int, int, float, float]] = []
+        self.episodes: list[Game] = []
         self.sums: dict[str, float] = {}
         self.summed = 0
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self._started = False
-        alone = self.device.type != "cpu" or torch.get_num_threads() == 1 or not self.env.steps_elsewhere
-        self._rest = (lambda: None) if alone else sleeper()
+        self.collector = Collector(
+            *(self.env, self.policy, self.rollout, self.recall, self.generator, self._phase),
+            selfplay=self.selfplay,
+            ranks=self.ranks,
+            in_halves=config.overlap == "act",
+        )
 
     def _take_chunk(self, observations: int) -> None:
         """Take the gradient of so many observations at once; measured ones of whole streams' rollouts."""
@@ -222,56 +227,12 @@ class Trainer:
             with self._phase("measure"):
                 self.correlation.measure(batch)
 
-    @torch.no_grad()
     def _collect(self) -> None:
-        rollout, games = self.rollout, []
-        source = self._source()
-        for t in range(rollout.steps):
-            seen = self.env.observation()
-            with self._phase("act"):
-                obs = seen if self.selfplay is None else seen[self.selfplay.learnt]
-                with self.recall.recording(t):
-                    distribution, value = self.policy(obs)
-                actions = distribution.sample(source)
-                rollout.obs[t] = obs
-                rollout.actions[t] = actions
-                rollout.log_prob[t] = distribution.log_prob(actions)
-                rollout.value[t] = value
-                if self.selfplay is not None:
-                    actions = self.selfplay.with_past(actions, seen)
-            with self._phase("emulate"):
-                self._rest()
-                step = self.env.step(actions)
-            if self.selfplay is not None:
-                step = self.selfplay.take(step)
-            rollout.reward[t] = step.reward
-            rollout.terminated[t] = step.terminated
-            rollout.truncated[t] = step.truncated
-            rollout.bootstrap[t] = 0
-            if step.final_obs is not None and bool(step.truncated.any()):
-                rollout.bootstrap[t, step.truncated] = self.policy(step.final_obs[step.truncated])[1]
-            self.observations += rollout.streams * self.ranks.count
-            games += self._finished(step.score, step.length)
-        with self._phase("act"):
-            seen = self.env.observation()
-            rollout.last_value = self.policy(seen if self.selfplay is None else seen[self.selfplay.learnt])[1]
-        self._note_games(sorted(itertools.chain(*self.ranks.gather(games)), key=lambda game: game[:2]))
+        games = self.collector.collect(self.observations)
+        self.observations += self.rollout.steps * self.rollout.streams * self.ranks.count
+        self._note_games(games)
 
-    def _source(self) -> Source:
-        """What actions are drawn from: of all ranks' streams, this one's share."""
-        if self.ranks.count == 1:
-            return self.generator
-        streams = self.rollout.streams
-        mine = torch.arange(streams, device=self.device) + self.ranks.rank * streams
-        return Share(self.generator, self.ranks.count * streams, mine)
-
-    def _finished(self, score: Tensor, length: Tensor) -> list[tuple[int, int, float, float]]:
-        """(observations, stream of all ranks', score, length) of this rank's games that ended just now."""
-        first = self.ranks.rank * self.rollout.streams
-        finished = (~score.isnan()).nonzero().squeeze(1).tolist()
-        return [(self.observations, first + i, float(score[i]), float(length[i])) for i in finished]
-
-    def _note_games(self, games: list[tuple[int, int, float, float]]) -> None:
+    def _note_games(self, games: list[Game]) -> None:
         """Take in the games that ended in a rollout, in the order of time."""
         self.episodes += games
         self.recent.extend(score for _, _, score, _ in games)
@@ -298,7 +259,7 @@ class Trainer:
         """Mean score of the last 100 finished games; NaN before the first."""
         return sum(self.recent) / len(self.recent) if self.recent else math.nan
 
-    def take_row(self) -> tuple[dict[str, float], list[tuple[int, int, float, float]]]:
+    def take_row(self) -> tuple[dict[str, float], list[Game]]:
         """A metric row over the updates since the last one, and the games finished since; starts both anew."""
         reading = self.meter.read()
         measured = reading.observations > 0

@@ -1,4 +1,4 @@
-"""Puts torch's idle CPU threads to sleep while others want the processors.
+"""Who uses the processors when: torch's threads and the emulators of an environment.
 
 After an operation GNU OpenMP's threads spin, waiting for the next one: right while learning, where operations follow
 one another, and wrong while emulators run beside them. OpenMP 5.0 can end the threads; the next operation starts
@@ -9,8 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs import BatchedEnv
+from rl_gns.errors import UserError
+from rl_gns.training.config import TrainConfig
 
 _SOFT = 1  # omp_pause_soft
 
@@ -32,3 +40,35 @@ def sleeper() -> Callable[[], None]:
     if pause is None:
         return lambda: None
     return lambda: pause(_SOFT)
+
+
+def emulator_options(config: TrainConfig) -> dict[str, Any]:
+    """Options for an environment of emulators: as many processes as the run may use processors.
+
+    Where one half acts while the other is emulated, this process acts, so its workers emulate.
+    """
+    if not config.env.startswith("atari:"):
+        return {}
+    shares = {"own_share": 0.0} if config.overlap == "act" else {}
+    return shares | ({} if config.threads is None else {"workers": config.threads})
+
+
+def check_overlap(config: TrainConfig, env: BatchedEnv) -> None:
+    """Raises UserError where nothing could be overlapped."""
+    if config.overlap == "none":
+        return
+    if not env.steps_elsewhere:
+        raise UserError(f"overlap={config.overlap} is for environments that other processes step, as atari:")
+    if env.num_envs < 2:
+        raise UserError(f"overlap={config.overlap} needs at least 2 environments, got {env.num_envs}")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes on one thread meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

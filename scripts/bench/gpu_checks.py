@@ -78,7 +78,7 @@ def quantities(device: str, algo: str, steps: int, streams: int) -> dict[str, Te
     found = {"advantage": batch.advantage, "returns": batch.returns}
     backward = MeasuringBackward(policy, streams, streams // 2)
     if algo == "a2c":
-        recall = Recall(policy, steps)
+        recall = Recall(policy, steps, streams)
         with torch.no_grad():
             for t in range(steps):
                 with recall.recording(t):

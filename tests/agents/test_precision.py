@@ -54,7 +54,7 @@ def test_gradients_point_the_same_way_and_are_float32() -> None:
 def test_outputs_remembered_in_bfloat16_serve_a_float32_backward_pass() -> None:
     policy = make_policy("nature", PICTURES, ACTIONS, seed=1)
     use_bfloat16(policy)
-    recall, obs = Recall(policy, 2), pictures(6).view(3, 2, 4, 84, 84)
+    recall, obs = Recall(policy, 2, 3), pictures(6).view(3, 2, 4, 84, 84)
     acted = []
     with torch.no_grad():
         for t in range(2):

@@ -47,12 +47,29 @@ def test_gradients_are_those_of_a_second_forward_pass(network: str) -> None:
     policy = make_policy(network, PICTURES, ACTIONS)
     data = batch(pictures())
     expected = gradients(policy, data)
-    recall = Recall(policy, T)
+    recall = Recall(policy, T, N)
     record(recall, policy, data.obs)
     with recall.replaying():
         found = gradients(policy, data)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+
+
+def test_halves_of_the_rows_are_recalled_as_one_batch() -> None:
+    policy = make_policy("nature", PICTURES, ACTIONS)
+    data = batch(pictures())
+    recall = Recall(policy, T, N)
+    values = torch.empty(T, N)
+    with torch.no_grad():
+        for t in range(T):
+            for rows in (slice(0, N // 2), slice(N // 2, N)):
+                with recall.recording(t, rows):
+                    values[t, rows] = policy(data.obs[t, rows])[1]
+        for parameter in policy.parameters():
+            parameter.zero_()
+        with recall.replaying():  # with these weights only memory can give the values
+            found = policy(data.flat().obs)[1]
+    assert torch.equal(found, values.T.flatten())
 
 
 @pytest.mark.parametrize("network", ["nature", "impala"])
@@ -68,7 +85,7 @@ def test_moments_are_those_of_a_second_forward_pass(network: str) -> None:
         return tuple(backward.moments)
 
     expected = moments()
-    recall = Recall(policy, T)
+    recall = Recall(policy, T, N)
     record(recall, policy, data.obs)
     with recall.replaying():
         found = moments()
@@ -81,7 +98,7 @@ def test_outputs_really_come_from_memory() -> None:
     data = batch(pictures())
     with torch.no_grad():
         before = policy(data.flat().obs)[1]
-    recall = Recall(policy, T)
+    recall = Recall(policy, T, N)
     record(recall, policy, data.obs)
     with torch.no_grad():
         for p in policy.parameters():
@@ -104,7 +121,7 @@ class Twice(nn.Module):
 
 def test_a_layer_used_twice_is_computed_again() -> None:
     net, x = Twice(), torch.randn(T, N, 5)
-    recall = Recall(net, T)
+    recall = Recall(net, T, N)
     record(recall, net, x)
     rows = x.transpose(0, 1).flatten(0, 1)
     expected = torch.autograd.grad(net(rows).square().sum(), list(net.parameters()))
@@ -116,7 +133,7 @@ def test_a_layer_used_twice_is_computed_again() -> None:
 
 def test_a_part_of_the_rows_and_a_broken_off_rollout_are_computed_again() -> None:
     net, x = nn.Linear(5, 2), torch.randn(T, N, 5)
-    recall = Recall(net, T)
+    recall = Recall(net, T, N)
     record(recall, net, x)
     with recall.replaying():
         torch.testing.assert_close(net(x[0]), torch.nn.functional.linear(x[0], net.weight, net.bias))

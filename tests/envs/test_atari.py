@@ -240,6 +240,53 @@ def test_games_are_the_same_whoever_plays_them() -> None:
         assert same(plays[0], other)
 
 
+@pytest.mark.parametrize("own_share", [0.0, 0.4, 1.0])
+def test_halves_stepped_in_turns_equal_whole_steps(own_share: float) -> None:
+    options = {"seed": 8, "workers": 3, "own_share": own_share}
+    with envs.make("atari:breakout", 7, **options) as whole, envs.make("atari:breakout", 7, **options) as env:
+        assert torch.equal(whole.reset(), env.reset())
+        actions = random_actions(env, 400)
+        expected = play(whole, actions)
+        got: list[list[Step]] = [[], []]
+        for t in range(len(actions) + 1):
+            for half, rows in enumerate(env.halves):
+                if t > 0:
+                    got[half].append(env.step_end(half))
+                if t < len(actions):
+                    env.step_begin(half, actions[t, rows])
+        for half, rows in enumerate(env.halves):
+            wanted = [Step(*(None if x is None else x[rows] for x in step)) for step in expected]
+            ends = [bool((step.terminated | step.truncated).any()) for step in wanted]
+            assert any(ends)
+            assert [step.final_obs is not None for step in got[half]] == ends
+            wanted = [w if end else w._replace(final_obs=None) for w, end in zip(wanted, ends, strict=True)]
+            assert same(wanted, got[half])
+        assert torch.equal(env.observation(), whole.observation())
+        assert same(play(env, actions[:50]), play(whole, actions[:50]))  # and back to whole steps
+
+
+def test_steps_out_of_turn_get_one_line() -> None:
+    with envs.make("atari:pong", 4, workers=2) as env:
+        env.reset()
+        first = torch.zeros(2, dtype=torch.int64)
+        with pytest.raises(EnvError, match="not begun"):
+            env.step_end(0)
+        env.step_begin(0, first)
+        for wrong in (
+            lambda: env.step_begin(0, first),
+            env.state_dict,
+            lambda: env.step(torch.cat([first] * 2)),
+        ):
+            with pytest.raises(EnvError, match="finish it first"):
+                wrong()
+        env.step_begin(1, first)
+        with pytest.raises(EnvError, match="not first"):
+            env.step_end(1)
+        env.step_end(0)
+        env.step_end(1)
+        env.state_dict()
+
+
 def test_closed_games_say_so() -> None:
     env = envs.make("atari:pong", 2, workers=2)
     env.reset()

@@ -22,6 +22,25 @@ CASES = {
     "pong a2c": ["atari:pong", "--algo", "a2c", "--observations", "5000", *PONG],
     "pong ppo": ["atari:pong", "--algo", "ppo", "--rollout", "32", "--observations", "4000", *PONG],
     "breakout a2c sticky": ["atari:breakout", "--protocol", "machado", "--observations", "3000", *PONG],
+    "pong a2c overlap": [
+        *["atari:pong", "--algo", "a2c", "--observations", "3000", "--overlap", "act", *PONG],
+        *["--env-options", "workers", "2"],
+    ],
+    "pong ppo overlap": [
+        *[
+            "atari:pong",
+            "--algo",
+            "ppo",
+            "--rollout",
+            "32",
+            "--observations",
+            "3000",
+            "--overlap",
+            "act",
+            *PONG,
+        ],
+        *["--env-options", "workers", "2"],
+    ],
     "sticky ppo": [
         *["atari:breakout", "--protocol", "machado", "--algo", "ppo", "--rollout", "16", "--epochs", "2"],
         *["--observations", "2000", *PONG],
@@ -117,7 +136,7 @@ def test_five_kills_of_a_pong_run(whole_pong: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["pong ppo", "breakout a2c sticky"])
+@pytest.mark.parametrize("case", ["pong ppo", "breakout a2c sticky", "pong ppo overlap"])
 def test_five_kills(case: str, tmp_path: Path) -> None:
     subprocess.run(command(CASES[case], tmp_path / "whole"), check=True)
     hits = run_with_kills(CASES[case], tmp_path / "killed", kills=6, seed=1)
@@ -130,7 +149,7 @@ def test_five_kills(case: str, tmp_path: Path) -> None:
     [
         "cartpole ppo",
         "sticky ppo",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("moba ppo", "cartpole a2c")),
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("moba ppo", "cartpole a2c", "pong a2c overlap")),
     ],
 )
 def test_two_kills(case: str, tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""Fills a rollout: the policy acts, the environment steps, in whole batches or in two halves by turns.
+
+It must not know of losses, updates or files.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Generator, Tensor, nn
+
+import envs
+from agents.distributions import Share, Source
+from agents.ranks import Ranks
+from agents.recall import Recall
+from agents.rollout import Rollout
+from rl_gns.training.selfplay import SelfPlay
+from rl_gns.training.threads import one_thread, sleeper
+
+Game = tuple[int, int, float, float]
+"""A finished game: observations then, stream among all ranks', score, length."""
+
+
+class Collector:
+    """One rollout after another into the same storage."""
+
+    def __init__(
+        self,
+        env: envs.BatchedEnv,
+        policy: nn.Module,
+        rollout: Rollout,
+        recall: Recall,
+        generator: Generator,
+        phase: Callable[[str], AbstractContextManager[None]],
+        *,
+        selfplay: SelfPlay | None,
+        ranks: Ranks,
+        in_halves: bool,
+    ) -> None:
+        """phase: what times "act" and "emulate". in_halves: one half acts while the other is stepped."""
+        self.env, self.policy, self.rollout, self.recall, self.generator = (
+            env,
+            policy,
+            rollout,
+            recall,
+            generator,
+        )
+        self._phase, self._selfplay, self._ranks, self._in_halves = phase, selfplay, ranks, in_halves
+        alone = env.device.type != "cpu" or torch.get_num_threads() == 1 or not env.steps_elsewhere
+        self._rest = (lambda: None) if alone else sleeper()
+        self._threads: Callable[[], AbstractContextManager[None]] = nullcontext if alone else one_thread
+
+    @torch.no_grad()
+    def collect(self, observations: int) -> list[Game]:
+        """Fill the rollout. Returns all ranks' games that ended, in the order of time.
+
+        observations: taken before, by all ranks.
+        """
+        self._observations = observations
+        if self._in_halves:
+            with self._threads():
+                games = self._collect_in_halves()
+        else:
+            games = self._collect_whole()
+        with self._phase("act"):
+            self.rollout.last_value = self.policy(self._learnt(self.env.observation()))[1]
+        return sorted(itertools.chain(*self._ranks.gather(games)), key=lambda game: game[:2])
+
+    def _collect_whole(self) -> list[Game]:
+        source, games = self._source(), []
+        for t in range(self.rollout.steps):
+            seen = self.env.observation()
+            with self._phase("act"):
+                actions = self._act(t, slice(None), self._learnt(seen), source)
+                if self._selfplay is not None:
+                    actions = self._selfplay.with_past(actions, seen)
+            with self._phase("emulate"):
+                self._rest()
+                step = self.env.step(actions)
+            if self._selfplay is not None:
+                step = self._selfplay.take(step)
+            self._store(t, slice(None), step)
+            games += self._finished(step.score, step.length)
+        return games
+
+    def _collect_in_halves(self) -> list[Game]:
+        self._rest()
+        games: list[Game] = []
+        halves = list(enumerate(self.env.halves))
+        seen = [self.env.observation()[rows] for _, rows in halves]
+        for t in range(self.rollout.steps + 1):
+            steps: list[envs.Step] = []
+            for half, rows in halves:
+                if t > 0:
+                    with self._phase("emulate"):
+                        steps.append(self.env.step_end(half))
+                    self._store(t - 1, rows, steps[half])
+                    seen[half] = steps[half].obs
+                if t < self.rollout.steps:
+                    with self._phase("act"):
+                        actions = self._act(t, rows, seen[half], self.generator)
+                    with self._phase("emulate"):
+                        self.env.step_begin(half, actions)
+            if steps:
+                score, length = (torch.cat([getattr(s, name) for s in steps]) for name in ("score", "length"))
+                games += self._finished(score, length)
+        return games
+
+    def _act(self, t: int, rows: slice, obs: Tensor, source: Source) -> Tensor:
+        rollout = self.rollout
+        with self.recall.recording(t, rows):
+            distribution, value = self.policy(obs)
+        actions: Tensor = distribution.sample(source)
+        rollout.obs[t, rows] = obs
+        rollout.actions[t, rows] = actions
+        rollout.log_prob[t, rows] = distribution.log_prob(actions)
+        rollout.value[t, rows] = value
+        return actions
+
+    def _store(self, t: int, rows: slice, step: envs.Step) -> None:
+        rollout = self.rollout
+        rollout.reward[t, rows] = step.reward
+        rollout.terminated[t, rows] = step.terminated
+        rollout.truncated[t, rows] = step.truncated
+        rollout.bootstrap[t, rows] = 0
+        if step.final_obs is not None and bool(step.truncated.any()):
+            rollout.bootstrap[t, rows][step.truncated] = self.policy(step.final_obs[step.truncated])[1]
+
+    def _learnt(self, obs: Tensor) -> Tensor:
+        return obs if self._selfplay is None else obs[self._selfplay.learnt]
+
+    def _source(self) -> Source:
+        """What actions are drawn from: of all ranks' streams, this one's share."""
+        if self._ranks.count == 1:
+            return self.generator
+        streams = self.rollout.streams
+        mine = torch.arange(streams, device=self.env.device) + self._ranks.rank * streams
+        return Share(self.generator, self._ranks.count * streams, mine)
+
+    def _finished(self, score: Tensor, length: Tensor) -> list[Game]:
+        """A decision of all streams was taken: this rank's games that ended in it."""
+        self._observations += self.rollout.streams * self._ranks.count
+        first = self._ranks.rank * self.rollout.streams
+        finished = (~score.isnan()).nonzero().squeeze(1).tolist()
+        return [(self._observations, first + i, float(score[i]), float(length[i])) for i in finished]

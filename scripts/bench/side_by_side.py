@@ -14,10 +14,13 @@ can't run is listed with the reason.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import platform
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -57,6 +60,7 @@ class Contender:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            start_new_session=True,  # so that what it leaves can be ended with it
             env={**os.environ, "GOMP_SPINCOUNT": "20000", "PYTHONPATH": os.pathsep.join(paths)},
         )
         self.facts = self._line(START)
@@ -92,6 +96,8 @@ class Contender:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._errors.close()
 
 
@@ -162,9 +168,19 @@ NAMES = ("ours", "sb3", "sb3-subproc", "envpool", "sample-factory", "sample-fact
 
 
 def race(
-    names: list[str], algo: str, game: str, folder: Path, rounds: int, tiny: bool = False
+    names: list[str],
+    algo: str,
+    game: str,
+    folder: Path,
+    rounds: int,
+    tiny: bool = False,
+    seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """Alternate `rounds` turns after a warm-up each. Rates by contender, versions, and who was absent and why."""
+    """Alternate `rounds` turns after a warm-up each. Rates by contender, versions, and who was absent and why.
+
+    Once `seconds` are over no further round begins, but one there is.
+    """
+    end = time.monotonic() + seconds
     size, updates = ((4, 8), 1) if tiny else (SIZES[algo], UPDATES[algo])
     entered: dict[str, Contender | Limit] = {}
     absent: dict[str, str] = {}
@@ -176,6 +192,8 @@ def race(
                 absent[name] = str(reason)
         rates: dict[str, list[float]] = {name: [] for name in entered}
         for number in range(rounds + 1):
+            if number > 1 and time.monotonic() > end:
+                break
             for name in list(entered)[:: 1 if number % 2 else -1]:  # nobody always goes first
                 rate = entered[name].turn()
                 if number:
@@ -248,9 +266,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--game", default="pong")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=math.inf,
+        help="no new round begins after so many, for each algorithm",
+    )
     parser.add_argument("--tiny", action="store_true", help="4 x 8: whether everything runs, not how fast")
     parser.add_argument("--json", type=Path, default=None, help="the rounds are added to those there")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contenders are closed on the way out
     if options.setup:
         set_up(options.peers)
         return
@@ -262,7 +287,9 @@ def main() -> None:
         "game": options.game,
     }
     for algo in options.algo:
-        found = race(options.only, algo, options.game, options.peers, options.rounds, options.tiny)
+        found = race(
+            options.only, algo, options.game, options.peers, options.rounds, options.tiny, options.seconds
+        )
         row = add(result["algorithms"].get(algo, {}), found)
         row["summary"] = summary(row)
         result["algorithms"][algo] = row

@@ -72,7 +72,8 @@ class Contender:
         if not line:
             self._errors.seek(0)
             said = [text.strip() for text in self._errors if text.strip()]
-            why = said[-1] if said else f"exit code {self._process.poll()}"
+            errors = [text for text in said if "Error" in text.partition(":")[0]]
+            why = (errors or said or [f"exit code {self._process.poll()}"])[-1]
             self.close()
             raise Absent(why if ready else f"no answer within {patience:.0f} s; its last words: {why}")
         answer: dict[str, Any] = json.loads(line)

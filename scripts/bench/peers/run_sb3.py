@@ -3,21 +3,22 @@
 import json
 import sys
 
+import ale_py
+import gymnasium
 from turns import open_channel, serve
+
+gymnasium.register_envs(ale_py)  # in the worker processes too
 
 if __name__ == "__main__":  # its worker processes import this file again
     channel = open_channel()
     arguments = json.loads(sys.argv[1])
 
-    import ale_py
-    import gymnasium
     import stable_baselines3
     import torch
     from stable_baselines3 import A2C, PPO
     from stable_baselines3.common.env_util import make_atari_env
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
 
-    gymnasium.register_envs(ale_py)
     num_envs, rollout, updates = arguments["num_envs"], arguments["rollout"], arguments["updates"]
     kind = SubprocVecEnv if arguments["processes"] else DummyVecEnv
     name = arguments["game"].title().replace("_", "")

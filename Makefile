@@ -23,8 +23,9 @@ demo: $(STAMP)
 	$(BIN)/rl-gns train atari:pong --algo a2c --num-envs 16 --rollout 5 --observations 8e4 --log-every 2000 --out $(OUT)
 	$(BIN)/rl-gns noise $(OUT)
 
+# A process for each processor; a file's tests stay together, as they share what its fixtures make.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest

@@ -109,14 +109,17 @@ def test_torchrun_writes_one_run_and_goes_on(tmp_path: Path) -> None:
         "train moba:1v1 --algo ppo --num-envs 16 --rollout 16 --noise-groups 4 --threads 1 --log-every 500"
     )
     settings += " --past-share 0.25 --noise-budget 1 --env-options game_length 10 threads 1"
-    rl_gns(*settings.split(), "--out", str(tmp_path / "one"), "--observations", "4000")
+    for name, processes in (("one", 1), ("whole", 2)):
+        words = ("--out", str(tmp_path / name), "--observations", "4000")
+        rl_gns(*settings.split(), *words, count=processes)
     out = ["--out", str(tmp_path / "two")]
     rl_gns(*settings.split(), *out, "--observations", "2000", count=2)
     said = rl_gns("train", "--resume", "--observations", "4000", *out, count=2)
     assert said.count("curve: rl-gns noise") == 1, said
-    one, two = (load_run(tmp_path / name) for name in ("one", "two"))
-    a, b = one.metrics(), two.metrics()
-    assert len(a) == len(b) >= 7
+    one, whole, two = (load_run(tmp_path / name) for name in ("one", "whole", "two"))
+    a, b, c = one.metrics(), whole.metrics(), two.metrics()
+    assert len(a) == len(b) == len(c) >= 7
+    assert whole.episodes().equals(two.episodes())
     for column in (
         "observations",
         "games",
@@ -126,8 +129,10 @@ def test_torchrun_writes_one_run_and_goes_on(tmp_path: Path) -> None:
         "value_loss",
         "explained_variance",
     ):
-        assert b[column].to_numpy() == pytest.approx(a[column].to_numpy(), rel=2e-3, nan_ok=True), column
-    assert one.episodes().equals(two.episodes())
+        assert c[column].equals(b[column]), column
+        # Rounding differs, and is amplified tenfold from row to row: from the fifth on the runs part.
+        few, theirs = a[column].to_numpy()[:4], b[column].to_numpy()[:4]
+        assert theirs == pytest.approx(few, rel=2e-3, abs=1e-5, nan_ok=True), column
     said = rl_gns("train", "--resume", "--observations", "5000", "--out", str(tmp_path / "two"))
     assert "the checkpoint is of 2 processes, here are 1: go on with torchrun --nproc-per-node 2" in said
 

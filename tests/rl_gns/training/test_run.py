@@ -103,7 +103,9 @@ def test_rl_gns_noise_prints_a_table_and_draws(pong: rl_gns.Run, tmp_path: Path,
     main(["noise", str(pong.path), "--figure", str(tmp_path / "n.png"), "--rows", "5"])
     printed = capsys.readouterr().out
     assert "noise scale" in printed
-    assert len(printed.strip().splitlines()) == 2 + 1 + 5 + 1  # what the columns are, their names, rows, figure
+    assert (
+        len(printed.strip().splitlines()) == 2 + 1 + 5 + 1
+    )  # what the columns are, their names, rows, figure
     picture = imageio.imread(tmp_path / "n.png")
     assert picture.shape[0] > 300
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50

@@ -90,3 +90,14 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
             warnings.append(f"{error}; going back to the one before")
     why = f" ({warnings[-1]})" if warnings else ""
     raise UserError(f"{folder} holds no complete checkpoint{why}: start the run anew with another --out")
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two states are the same bit for bit, through lists and dicts; NaN equals NaN."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b or (a != a and b != b))

@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from rl_gns.training import checkpoint
 from rl_gns.training.metrics import TABLES, read_table
@@ -202,21 +201,10 @@ def damage(run: Path, before: int) -> list[str]:
     return found
 
 
-def equal(a: Any, b: Any) -> bool:
-    """Bit for bit, through lists and dicts; NaN equals NaN."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return bool(a == b or (a != a and b != b))
-
-
 def difference(run: Path, whole: Path) -> list[str]:
     """Where a finished run differs from the undisturbed one."""
     ours, theirs = (checkpoint.newest(path / "checkpoints")[1] for path in (run, whole))
-    found = [f"state {name} differs" for name in theirs if not equal(ours.get(name), theirs[name])]
+    found = [f"state {name} differs" for name in theirs if not checkpoint.equal(ours.get(name), theirs[name])]
     for table in TABLES:
         if table != "timing":
             a, b = (read_table(path / "metrics.db", table) for path in (run, whole))

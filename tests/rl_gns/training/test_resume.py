@@ -6,11 +6,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-import torch
 
 from rl_gns.training import checkpoint
 from rl_gns.training.metrics import TABLES, read_table
@@ -98,16 +96,6 @@ def run_with_kills(arguments: list[str], out: Path, kills: int, seed: int) -> in
     return hits
 
 
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return a == b or (a != a and b != b)
-
-
 def assert_same_run(a: Path, b: Path) -> None:
     for table in TABLES:
         if table != "timing":
@@ -119,7 +107,7 @@ def assert_same_run(a: Path, b: Path) -> None:
     # The pickle of a Gymnasium task may order shared objects differently; what it does is compared by its rows.
     for name in state:
         if name != "env" or "envs" not in state["env"]:
-            assert equal(state[name], other[name]), name
+            assert checkpoint.equal(state[name], other[name]), name
 
 
 @pytest.fixture(scope="module")

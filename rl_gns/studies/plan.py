@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rl_gns.errors import UserError
 from rl_gns.studies.results import Outcome
-from rl_gns.studies.spec import StudySpec
+from rl_gns.studies.spec import Auto, StudySpec
 from rl_gns.training.config import TrainConfig
 
 PARTS = "policy,value,total"
@@ -31,6 +31,8 @@ class PlannedRun:
     learning_rate: float
     seed: int
     config: TrainConfig
+    most: float
+    """The study's budget of the run; its config's is less where other rates have shown that less will do."""
     in_grid: bool = True
     """False: it repeats a run of the grid to measure the correlation within its rollouts."""
 
@@ -62,11 +64,13 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
     """
     runs = []
     for num_envs, rollout in itertools.product(spec.num_envs, spec.rollout):
-        for rate, seed in itertools.product(cell_rates(spec, num_envs, rollout, outcomes), spec.seeds):
+        ladder = cell_rates(spec, num_envs, rollout, outcomes)
+        for (rate, limit), seed in itertools.product(ladder.items(), spec.seeds):
             config = spec.config(num_envs, rollout, rate, seed)
-            runs.append(
-                PlannedRun(run_id(num_envs, rollout, rate, seed), num_envs, rollout, rate, seed, config)
-            )
+            most = config.observations
+            config = dataclasses.replace(config, observations=min(most, limit))
+            name = run_id(num_envs, rollout, rate, seed)
+            runs.append(PlannedRun(name, num_envs, rollout, rate, seed, config, most))
     return runs + correlation_runs(spec, outcomes)
 
 
@@ -88,12 +92,10 @@ def correlation_runs(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[P
     if spec.correlation is None:
         return []
     num_envs, rollout = correlation_cell(spec)
-    cell = {}
-    for rate in cell_rates(spec, num_envs, rollout, outcomes):
-        found = [outcomes.get(run_id(num_envs, rollout, rate, seed)) for seed in spec.seeds]
-        cell[rate] = [outcome for outcome in found if outcome is not None and outcome.final]
-        if len(cell[rate]) < len(spec.seeds):
-            return []
+    rates = cell_rates(spec, num_envs, rollout, outcomes)
+    cell = cell_outcomes(spec, num_envs, rollout, rates, outcomes)
+    if cell is None:
+        return []
     best = best_rate(cell, spec.goals)
     runs = []
     for seed in spec.seeds:
@@ -106,7 +108,7 @@ def correlation_runs(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[P
             noise_parts_every=spec.correlation.every,
         )
         name = run_id(num_envs, rollout, best, seed) + "-corr"
-        runs.append(PlannedRun(name, num_envs, rollout, best, seed, config, in_grid=False))
+        runs.append(PlannedRun(name, num_envs, rollout, best, seed, config, config.observations, False))
     return runs
 
 
@@ -121,40 +123,70 @@ def best_rate(cell: Mapping[float, list[Outcome]], goals: tuple[float, ...]) -> 
     return rates[peaks.index(max(peaks))]
 
 
-def cell_rates(spec: StudySpec, num_envs: int, rollout: int, outcomes: Mapping[str, Outcome]) -> list[float]:
-    """Learning rates of one cell, ascending: the file's list, or the ladder as far as it had to be widened."""
+def cell_rates(
+    spec: StudySpec, num_envs: int, rollout: int, outcomes: Mapping[str, Outcome]
+) -> dict[float, float]:
+    """Learning rates of one cell, ascending, each with the observations after which it is given up (inf: never).
+
+    The file's list, or the ladder as far as it had to be widened. With `auto.patience` the ladder begins with one
+    rate, and a rate tried after it is given up at so many times what the best of those before it took.
+    """
     if spec.learning_rates is not None:
         rates = sorted({rounded(rate) for rate in spec.learning_rates})
         if len(rates) < len(spec.learning_rates):
             raise UserError(
                 f"grid.learning_rate: two of {list(spec.learning_rates)} agree in three digits; drop one"
             )
-        return rates
+        return dict.fromkeys(rates, math.inf)
     auto = spec.auto
-    centre = -auto.exponent * math.log1p(auto.batch / (num_envs * rollout)) / math.log(auto.factor)
-    low = round(centre) - (auto.points - 1) // 2
+    centre = round(-auto.exponent * math.log1p(auto.batch / (num_envs * rollout)) / math.log(auto.factor))
+    low = centre - (auto.points - 1) // 2
     high = low + auto.points - 1
-
-    def rate_of(step: int) -> float:
-        return rounded(auto.rate * auto.factor**step)
-
+    limits: dict[float, float] = {}
+    limit = math.inf
+    if auto.patience is not None:
+        limits = {rung(auto, centre): math.inf}
+        first = cell_outcomes(spec, num_envs, rollout, limits, outcomes)
+        if first is None:
+            return limits
+        limit = auto.patience * needed(first, spec.goals[-1])
     while True:
-        rates = [rate_of(step) for step in range(low, high + 1)]
-        found = {
-            rate: [outcomes.get(run_id(num_envs, rollout, rate, seed)) for seed in spec.seeds]
-            for rate in rates
-        }
-        if any(outcome is None or not outcome.final for cell in found.values() for outcome in cell):
-            return rates
-        complete = {
-            rate: [outcome for outcome in cell if outcome is not None] for rate, cell in found.items()
-        }
+        rates = [rung(auto, step) for step in range(low, high + 1)]
+        limits = {rate: limits.get(rate, limit) for rate in rates}
+        complete = cell_outcomes(spec, num_envs, rollout, rates, outcomes)
+        if complete is None:
+            return limits
+        if auto.patience is not None:
+            limit = auto.patience * needed(complete, spec.goals[-1])
         down, up = edges(complete, spec.goals)
         room = auto.most - len(rates)
         if room <= 0 or not (down or up):
-            return rates
+            return limits
         high += up
         low -= down and (room > 1 or not up)
+
+
+def rung(auto: Auto, step: int) -> float:
+    """Learning rate number `step` of the ladder; 0 is `auto.rate`."""
+    return rounded(auto.rate * auto.factor**step)
+
+
+def cell_outcomes(
+    spec: StudySpec, num_envs: int, rollout: int, rates: Iterable[float], outcomes: Mapping[str, Outcome]
+) -> dict[float, list[Outcome]] | None:
+    """Rate -> what its seeds came to; None while one of them has still to run."""
+    found: dict[float, list[Outcome]] = {}
+    for rate in rates:
+        cell = [outcomes.get(run_id(num_envs, rollout, rate, seed)) for seed in spec.seeds]
+        found[rate] = [outcome for outcome in cell if outcome is not None and outcome.final]
+        if len(found[rate]) < len(cell):
+            return None
+    return found
+
+
+def needed(cell: Mapping[float, list[Outcome]], goal: float) -> float:
+    """Observations after which, at the best rate, every seed had reached the goal; inf where at none all did."""
+    return min(max(outcome.crossings.get(goal) or math.inf for outcome in found) for found in cell.values())
 
 
 def edges(cell: Mapping[float, list[Outcome]], goals: tuple[float, ...]) -> tuple[bool, bool]:

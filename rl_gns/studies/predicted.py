@@ -137,9 +137,9 @@ def measured_runs(study: Study, outcomes: Mapping[str, Outcome]) -> list[Planned
     num_envs, rollout = correlation_cell(study.spec)
     if num_envs < 2 or not study.spec.config(num_envs, rollout, 1e-3, study.spec.seeds[0]).correlation_every:
         return []
+    rates = cell_rates(study.spec, num_envs, rollout, outcomes)
     cell = {
-        rate: [outcomes[run_id(num_envs, rollout, rate, seed)] for seed in study.spec.seeds]
-        for rate in cell_rates(study.spec, num_envs, rollout, outcomes)
+        rate: [outcomes[run_id(num_envs, rollout, rate, seed)] for seed in study.spec.seeds] for rate in rates
     }
     best = best_rate(cell, study.spec.goals)
     same = (num_envs, rollout, best)

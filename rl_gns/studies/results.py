@@ -77,6 +77,7 @@ def read(
     failures: Path,
     start_score: float | None,
     archive: Path | None = None,
+    most: float = 0.0,
 ) -> Outcome:
     """The outcome of the run in `folder`, which need not exist.
 
@@ -89,13 +90,14 @@ def read(
         failures: file of the reasons it failed for, a JSON string a line; need not exist.
         start_score: what came before this score is left out of noise-scale means.
         archive: the run packed, see `packed`; need not exist.
+        most: budget that a run made before may have had, if more than `planned` has now.
     """
     reasons = read_failures(failures)
-    found = _read_directory(folder, planned, goals, start_score)
+    found = _read_directory(folder, planned, goals, start_score, most)
     if found.status == "done":
         return found
     if archive is not None and archive.is_file():
-        packed = _read_archive(archive, planned, goals, start_score)
+        packed = _read_archive(archive, planned, goals, start_score, most)
         if packed.status != "partial":
             return packed
     if len(reasons) >= ATTEMPTS:
@@ -116,19 +118,20 @@ def read_failures(path: Path) -> list[str]:
     return reasons
 
 
-def difference(stored: TrainConfig, planned: TrainConfig) -> str:
+def difference(stored: TrainConfig, planned: TrainConfig, most: float = 0.0) -> str:
     """The first setting in which a run on disk is not the planned one, in words; empty when there is none."""
     for field in dataclasses.fields(TrainConfig):
         was, now = getattr(stored, field.name), getattr(planned, field.name)
         if was != now and field.name not in MAY_DIFFER:
             return f"was made with {field.name}={was}, the study now says {now}"
-    if stored.observations > planned.observations:
-        return f"was made for {stored.observations:,.0f} observations, the study now says {planned.observations:,.0f}"
+    most = max(most, planned.observations)
+    if stored.observations > most:
+        return f"was made for {stored.observations:,.0f} observations, the study now says {most:,.0f}"
     return ""
 
 
 def _read_directory(
-    folder: Path, planned: TrainConfig, goals: Sequence[float], start_score: float | None
+    folder: Path, planned: TrainConfig, goals: Sequence[float], start_score: float | None, most: float
 ) -> Outcome:
     config_path, database = folder / "config.toml", folder / "metrics.db"
     checkpoints = any((folder / "checkpoints").glob("*.ckpt"))
@@ -141,7 +144,7 @@ def _read_directory(
         stored = configs.load(config_path)
     except UserError as error:
         return Outcome("damaged", f"made by another version? {error}")
-    if differs := difference(stored, planned):
+    if differs := difference(stored, planned, most):
         return Outcome("damaged", differs)
     try:
         metrics, episodes = read_table(database, "metrics"), read_table(database, "episodes")
@@ -163,12 +166,12 @@ def _read_directory(
 
 
 def _read_archive(
-    path: Path, planned: TrainConfig, goals: Sequence[float], start_score: float | None
+    path: Path, planned: TrainConfig, goals: Sequence[float], start_score: float | None, most: float
 ) -> Outcome:
     """What is packed; partial where the study now asks for more, which no archive can give."""
     try:
         run = unpack(path)
-        if differs := difference(run.config, planned):
+        if differs := difference(run.config, planned, most):
             raise ValueError(differs)
         metrics, episodes = run.table("metrics"), run.table("episodes")
         found = _measured(metrics, episodes, goals, planned.stop_halflife, start_score)

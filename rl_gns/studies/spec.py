@@ -21,6 +21,8 @@ exponent = 0.5                  # a
 factor = 2                      # between neighbouring rates
 points = 3                      # rates to begin with
 most = 7                        # rates at most
+patience = 1.5                  # optional: begin with one rate, and give any other up at so many times the
+                                # observations that the best before it took to the last goal; the budget still holds
 
 [correlation]                   # optional: repeat one cell measuring how alike the observations of a rollout are, to
 every = 1                       # predict the two-axis map from it; in every so many updates
@@ -58,6 +60,7 @@ class Auto:
     factor: float = 2.0
     points: int = 3
     most: int = 7
+    patience: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +192,10 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         correlation=_correlation(raw, max(_counts(grid, "num_envs"))),
         train=train_table.check(_table(raw, "train"), _known),
     )
+    if spec.auto.patience is not None and spec.train.get("schedule", "constant") != "constant":
+        raise UserError(
+            "auto.patience cuts budgets, which train.schedule turns into other rates: leave one out"
+        )
     for num_envs in spec.num_envs:
         for rollout in spec.rollout:
             try:
@@ -202,7 +209,11 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
     names = [field.name for field in dataclasses.fields(Auto)]
     _known(raw, names, "auto.")
     default = Auto()
-    values = {name: _number(raw, name, getattr(default, name), "auto.") for name in names}
+    values = {
+        name: _number(raw, name, getattr(default, name), "auto.")
+        for name in names
+        if name in raw or name != "patience"
+    }
     auto = Auto(
         values["rate"],
         values["batch"],
@@ -210,11 +221,16 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
         values["factor"],
         int(values["points"]),
         int(values["most"]),
+        values.get("patience"),
     )
     if auto.factor <= 1:
         raise UserError(f"auto.factor must be above 1, got {auto.factor:g}")
     if not 1 <= auto.points <= auto.most:
         raise UserError(f"auto.points must be between 1 and auto.most={auto.most}, got {auto.points}")
+    if auto.patience is not None and auto.patience < 1:
+        raise UserError(
+            f"auto.patience must be at least 1, got {auto.patience:g}: no other rate could be the best"
+        )
     return auto
 
 

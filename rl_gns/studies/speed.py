@@ -84,8 +84,14 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
         )
     if study.spec.learning_rates is None:
         auto = study.spec.auto
-        lines.append(
-            f"learning rates are widened from {auto.points} to up to {auto.most} per cell where the best is at an "
-            f"edge: at most {auto.most / auto.points:.1f} times that"
-        )
+        if auto.patience is None:
+            lines.append(
+                f"learning rates are widened from {auto.points} to up to {auto.most} per cell where the best is at an "
+                f"edge: at most {auto.most / auto.points:.1f} times that"
+            )
+        else:
+            lines.append(
+                f"each cell begins with one rate; {auto.points - 1} to {auto.most - 1} more follow, each given "
+                f"up at {auto.patience:g} times what the best before it took to score {study.spec.goals[-1]:g}"
+            )
     return "\n".join(lines)

@@ -91,6 +91,7 @@ class Study:
             self.failures(run),
             self.spec.start_score,
             self.archive(run),
+            run.most,
         )
 
     def plan(self, outcomes: Mapping[str, Outcome] | None = None) -> list[PlannedRun]:

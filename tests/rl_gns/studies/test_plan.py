@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
 from rl_gns.errors import UserError
-from rl_gns.studies.plan import PlannedRun, cell_rates, plan, rounded, run_id
+from rl_gns.studies.plan import PlannedRun, best_rate, cell_rates, plan, rounded, run_id
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 
@@ -73,7 +75,7 @@ def test_first_rates_surround_the_law(study_of: Callable[..., Study]) -> None:
     spec = study_of(AUTO).spec
     for num_envs in spec.num_envs:
         centre = 1e-2 / (1 + 100 / (5 * num_envs)) ** 0.5
-        rates = cell_rates(spec, num_envs, 5, {})
+        rates = list(cell_rates(spec, num_envs, 5, {}))
         assert len(rates) == 3
         assert rates[0] < centre < rates[2]
         assert rates[1] / centre == pytest.approx(1, rel=0.42)
@@ -83,7 +85,7 @@ def test_first_rates_surround_the_law(study_of: Callable[..., Study]) -> None:
 def test_widened_until_the_best_is_inside(study_of: Callable[..., Study], best: float) -> None:
     study = study_of(AUTO)
     outcomes = played_out(study, lambda run: outcome(run, best), 0)
-    rates = cell_rates(study.spec, 64, 5, outcomes)
+    rates = list(cell_rates(study.spec, 64, 5, outcomes))
     assert rates[0] < rounded(best) < rates[-1]
     assert len(rates) <= 6
 
@@ -97,7 +99,7 @@ def test_never_more_than_most(study_of: Callable[..., Study]) -> None:
 def test_scores_decide_where_no_goal_was_reached(study_of: Callable[..., Study]) -> None:
     study = study_of(AUTO)
     outcomes = played_out(study, lambda run: outcome(run, 2e-2, reach=False), 0)
-    rates = cell_rates(study.spec, 64, 5, outcomes)
+    rates = list(cell_rates(study.spec, 64, 5, outcomes))
     assert rates[0] < 2e-2 < rates[-1]
 
 
@@ -113,7 +115,7 @@ def test_failed_rates_are_no_answer_but_end_the_wait(study_of: Callable[..., Stu
     def answer(run: PlannedRun) -> Outcome:
         return Outcome("failed", "loss is NaN") if run.learning_rate > 1e-2 else outcome(run, 1e-2)
 
-    rates = cell_rates(study.spec, 64, 5, played_out(study, answer, 0))
+    rates = list(cell_rates(study.spec, 64, 5, played_out(study, answer, 0)))
     assert rates[-1] > 1e-2
 
 
@@ -127,3 +129,71 @@ def test_no_new_rates_while_a_run_of_the_cell_is_open(study_of: Callable[..., St
         open_ = {**some, run.id: Outcome("partial")}
         assert len(cell_rates(spec, run.num_envs, 5, open_)) == 3
     assert all(len(cell_rates(spec, n, t, outcomes)) == 4 for n, t in itertools.product(spec.num_envs, [5]))
+
+
+PATIENT = AUTO + "patience = 1.5\n"
+
+
+@pytest.mark.parametrize("best", [1e-2 * 2.0**k for k in (-3, -1, 0, 1, 2)])
+def test_patience_finds_the_same_best_rate_for_less(study_of: Callable[..., Study], best: float) -> None:
+    """Runs cut at their budget, as the driver would, give the same best rate as runs that are not."""
+
+    def cut(run: PlannedRun) -> Outcome:
+        whole, budget = outcome(run, best), run.config.observations
+        met = {goal: at if at is not None and at <= budget else None for goal, at in whole.crossings.items()}
+        made = min(budget, whole.crossings[100.0] or math.inf)
+        return Outcome("done", observations=made, peak=whole.peak, crossings=met)
+
+    plain, patient = study_of(AUTO), study_of(PATIENT)
+    spent = {}
+    for study in (plain, patient):
+        outcomes = played_out(study, cut, 0)
+        spent[study is patient] = sum(found.observations for found in outcomes.values())
+        for num_envs in study.spec.num_envs:
+            rates = cell_rates(study.spec, num_envs, 5, outcomes)
+            cell = {
+                rate: [outcomes[run_id(num_envs, 5, rate, seed)] for seed in study.spec.seeds]
+                for rate in rates
+            }
+            assert best_rate(cell, study.spec.goals) == rounded(best)
+    assert spent[True] <= spent[False]
+
+
+def test_patience_begins_with_one_rate_and_limits_the_rest(study_of: Callable[..., Study]) -> None:
+    spec = study_of(PATIENT).spec
+    first = plan(spec, {})
+    assert len(first) == 2 * 2
+    assert all(run.config.observations == run.most == 10_000 for run in first)
+    answers = {run.id: Outcome("done", crossings={50.0: 900.0, 100.0: 2_000.0 + run.seed}) for run in first}
+    later = [run for run in plan(spec, answers) if run.id not in answers]
+    assert len(later) == 2 * 2 * 2
+    assert {run.config.observations for run in later} == {1.5 * 2_002}
+    assert {run.most for run in later} == {10_000}
+    missed = {run.id: Outcome("done", crossings={50.0: 900.0, 100.0: None}) for run in first}
+    assert all(run.config.observations == 10_000 for run in plan(spec, missed))
+
+
+def test_patience_never_shortens_a_run_that_has_begun(study_of: Callable[..., Study]) -> None:
+    """A run's limit comes from the rates before it alone, whatever came after."""
+    study = study_of(PATIENT)
+    outcomes: dict[str, Outcome] = {}
+    limits: dict[str, float] = {}
+    while missing := [run for run in plan(study.spec, outcomes) if run.id not in outcomes]:
+        for run in plan(study.spec, outcomes):
+            assert limits.setdefault(run.id, run.config.observations) == run.config.observations
+        outcomes[missing[-1].id] = outcome(missing[-1], 4e-2)
+
+
+def test_a_run_made_with_more_patience_counts(
+    study_of: Callable[..., Study], write_run: Callable[..., Path]
+) -> None:
+    study = study_of(PATIENT)
+    for run in study.plan({}):
+        write_run(study, run, ramp=6_000)
+    runs = [run for run in study.plan() if study.outcome(run).status == "pending"]
+    whole = dataclasses.replace(
+        runs[0], config=dataclasses.replace(runs[0].config, observations=runs[0].most)
+    )
+    write_run(study, whole, ramp=3_000)
+    assert runs[0].config.observations < runs[0].most
+    assert study.outcome(runs[0]).status == "done"

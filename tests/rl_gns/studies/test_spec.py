@@ -94,6 +94,12 @@ def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
         ("seeds = [1]", 'seeds = [1]\nlearning_rate = "best"', 'must be "auto" or a list'),
         ("seeds = [1]", "seeds = [1]\nlearning_rate = [-1e-3]", "must hold positive numbers"),
         ("seeds = [1]", "seeds = [1]\n[auto]\nfactor = 1", "auto.factor must be above 1"),
+        ("seeds = [1]", "seeds = [1]\n[auto]\npatience = 0.5", "auto.patience must be at least 1, got 0.5"),
+        (
+            "seeds = [1]",
+            'seeds = [1]\n[auto]\npatience = 2\n[train]\nschedule = "linear"',
+            "auto.patience cuts budgets",
+        ),
         ("seeds = [1]", "seeds = [1]\n[auto]\npoints = 9", "auto.points must be between 1 and auto.most=7"),
         ("seeds = [1]", "seeds = [1]\n[train]\ngama = 0.9", "'train.gama'; did you mean 'gamma'"),
         ("seeds = [1]", "seeds = [1]\n[train]\nseed = 3", "train.seed is the study's own"),

@@ -36,6 +36,7 @@ MAY_DIFFER = (
     "checkpoint_every",
     "log_every",
     "tensorboard",
+    "noise_budget",
     "correlation_every",
     "correlation_envs",
     "noise_parts",

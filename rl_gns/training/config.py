@@ -96,8 +96,9 @@ class TrainConfig:
     past_selves: int = 8
     """moba: size of that pool; when it is full the member that is beaten most goes."""
 
-    noise_budget: float = 0.02
-    """Share of the run that measuring the noise may cost where it needs a pass of its own (ppo); 0 never measures."""
+    noise_budget: float | None = None
+    """Share of the run that measuring the noise may cost, which decides how often that is; 0 never measures. Default:
+    a2c 0.05, ppo 0.02."""
     noise_groups: int | None = None
     """Groups of whole environments whose gradients are compared; must divide num_envs. Default: up to 4 for
     a2c, 8 for ppo."""
@@ -145,7 +146,7 @@ class TrainConfig:
         n = self.num_envs or 1
         if self.noise_groups is not None:
             return self.noise_groups
-        # a2c pays for each group at every update, and four see the signal nearly as well as eight: its variance
+        # a2c pays for each group at every measurement, and four see the signal nearly as well as eight: its variance
         # goes as K/(K - 1).
         most = 4 if self.algo == "a2c" else 8
         choice = [k for k in range(1, min(n, most) + 1) if n % k == 0]
@@ -163,17 +164,19 @@ class TrainConfig:
 
     @property
     def noise_cadence(self) -> int:
-        """Updates between measurements: 1 for a2c, whose own backward pass measures; 0 is never.
+        """Updates between measurements, as few as `noise_budget` allows; 0 is never.
 
-        PPO needs one more forward and backward pass (3 forward passes' worth) beside acting (1) and learning
-        (3 per epoch). Emulation only lowers the share, so it is kept at any speed, and the cadence does not
-        depend on the clock: a resumed run measures at the same updates.
+        A2C's own backward pass measures, in smaller steps: a fixed time for each group, so that a large batch is
+        measured at every update. PPO needs one more forward and backward pass (3 forward passes' worth) beside
+        acting (1) and learning (3 per epoch); emulation only lowers that share. Neither depends on the clock: a
+        resumed run measures at the same updates.
         """
-        if self.noise_budget <= 0 or self.groups < 2:
+        budget = self.noise_budget or 0.0
+        if budget <= 0 or self.groups < 2:
             return 0
         if self.algo == "a2c":
-            return 1
-        return math.ceil(3 / (1 + 3 * (self.epochs or 1)) / self.noise_budget)
+            return max(1, math.ceil(min(1.0, GROUP_OBSERVATIONS * self.groups / self.batch) / budget))
+        return math.ceil(3 / (1 + 3 * (self.epochs or 1)) / budget)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -188,7 +191,7 @@ class TrainConfig:
         if self.noise_parts_every is not None:
             return self.noise_parts_every
         epochs = (self.epochs or 1) if self.algo == "ppo" else 1
-        return part_costs.cadence(self.parts, self.groups, epochs, self.batch, self.noise_budget)
+        return part_costs.cadence(self.parts, self.groups, epochs, self.batch, self.noise_budget or 0.0)
 
     @property
     def parts_halflife(self) -> float:
@@ -208,10 +211,28 @@ class TrainConfig:
         return {**{key: value for key, value in named.items() if value is not None}, **self.env_options}
 
 
+GROUP_OBSERVATIONS = 1.5
+"""What a2c's backward pass costs more for each noise group, in observations' share of a run: 7.5 % of a batch of 80 for
+four of them (`nature` on two processors, scripts/bench/noise_overhead.py)."""
+
 _SHARED: dict[str, Any] = {"gamma": 0.99, "value_coef": 0.5, "clip": 0.1, "epochs": 4, "minibatches": 4}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "a2c": {**_SHARED, "num_envs": 16, "rollout": 5, "learning_rate": 7e-4, "gae_lambda": 1.0},
-    "ppo": {**_SHARED, "num_envs": 8, "rollout": 128, "learning_rate": 2.5e-4, "gae_lambda": 0.95},
+    "a2c": {
+        **_SHARED,
+        "num_envs": 16,
+        "rollout": 5,
+        "learning_rate": 7e-4,
+        "gae_lambda": 1.0,
+        "noise_budget": 0.05,
+    },
+    "ppo": {
+        **_SHARED,
+        "num_envs": 8,
+        "rollout": 128,
+        "learning_rate": 2.5e-4,
+        "gae_lambda": 0.95,
+        "noise_budget": 0.02,
+    },
 }
 MOBA_DEFAULTS: dict[str, Any] = {
     # OpenAI Five (arXiv 1912.06680): 7.5 decisions a second, a horizon of 180 s, a sample used about once.
@@ -271,7 +292,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         )
     if config.precision not in ("float32", "bf16"):
         raise UserError(f"precision is float32 or bf16, got {config.precision!r}")
-    if not 0 <= config.noise_budget <= 1:
+    budget = config.noise_budget or 0.0
+    if not 0 <= budget <= 1:
         raise UserError(f"noise_budget is a share of the run between 0 and 1, got {config.noise_budget}")
     if not 0 < config.confidence < 1:
         raise UserError(f"confidence must lie between 0 and 1, got {config.confidence}")
@@ -293,7 +315,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError(
             f"noise_groups must be at least 2 and divide num_envs={num_envs}, got {groups}; choose from {choice}"
         )
-    part_costs.check(config.parts, config.groups, config.noise_parts_every, config.noise_budget)
+    part_costs.check(config.parts, config.groups, config.noise_parts_every, budget)
     if config.algo == "ppo" and config.batch % (config.minibatches or 1):
         raise UserError(
             f"minibatches={config.minibatches} does not divide num_envs x rollout = {config.batch} observations"

@@ -9,7 +9,8 @@ run. Rounds are added to those already in the file. The cost is the median over 
 times less 1, with its 95 % interval from the order statistics; in wall time, and in processor time of the learner's
 process, which leaves out the emulators' processes and so is a share of less.
 
-PPO measures once in so many rollouts. Here it measures at every one, and the cost is divided by that number.
+A default run measures once in so many rollouts. Here it measures at every one, and the cost is divided by that
+number.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 def race(case: Case, seconds: float) -> dict[str, list[list[float]]]:
     """Clock -> [measuring, not measuring] seconds of each round, for as many rounds as fit."""
-    budgets = (1.0 if case.algo == "ppo" else TrainConfig().noise_budget, 0.0)
+    budgets = (1.0, 0.0)
     configs = [resolve(TrainConfig("atari:pong", *case, noise_budget=budget)) for budget in budgets]
     trainers = [Trainer(config) for config in configs]
     every_row = max(1, round(configs[0].log_every / configs[0].batch))
@@ -69,7 +70,7 @@ def race(case: Case, seconds: float) -> dict[str, list[list[float]]]:
 
 def every(case: Case) -> int:
     """Rollouts between measurements in a default run."""
-    return resolve(TrainConfig(algo=case.algo)).noise_cadence
+    return resolve(TrainConfig("atari:pong", *case)).noise_cadence
 
 
 def summary(case: Case, rounds: list[list[float]]) -> dict[str, float]:

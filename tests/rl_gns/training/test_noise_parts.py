@@ -36,6 +36,7 @@ def config(algo="a2c", parts=A2C_PARTS, **changes):
         "epochs": 3,
         "noise_parts": parts,
         "noise_parts_every": 2,
+        "noise_budget": 1.0 if algo == "a2c" else 0.02,
         "threads": 1,
         "tensorboard": False,
     }

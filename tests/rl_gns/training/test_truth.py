@@ -113,7 +113,9 @@ def test_noise_cadence_keeps_its_budget() -> None:
         for budget in (0.01, 0.02, 0.1):
             config = resolve(TrainConfig(algo="ppo", epochs=epochs, noise_budget=budget))
             assert 3 / (1 + 3 * epochs) / config.noise_cadence <= budget
-    assert resolve(TrainConfig(algo="a2c")).noise_cadence == 1
+    for num_envs, cadence in ((4, 6), (16, 2), (32, 1), (256, 1)):
+        assert resolve(TrainConfig(algo="a2c", num_envs=num_envs)).noise_cadence == cadence
+    assert resolve(TrainConfig(algo="a2c", num_envs=4, noise_budget=1)).noise_cadence == 1
     assert resolve(TrainConfig(algo="a2c", noise_budget=0)).noise_cadence == 0
     assert resolve(TrainConfig(algo="a2c", num_envs=1)).noise_cadence == 0
     assert dataclasses.asdict(resolve(TrainConfig(num_envs=48)))["noise_groups"] is None

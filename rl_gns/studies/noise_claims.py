@@ -243,23 +243,22 @@ def _start(scope: Scope) -> Claim:
 
 
 def _axes(scope: Scope) -> list[Claim]:
-    """The new axis, at the hardest goal: agreement is that the two intervals meet."""
+    """The new axis, at the hardest goal: within three, as N1."""
     predicted: pd.DataFrame = scope.fits.predicted
     if predicted.empty:
         return []
-    rows, words = [], {"agree": "pass", "part": "fail"}
+    rows = []
     hardest = predicted[predicted["goal"] == predicted["goal"].max()].sort_values("rollout")
     ids = [f"{scope.name}/{name}" for name in (scope.fits.prediction.runs if scope.fits.prediction else ())]
-    for code, stem, verdict in (("X1", "ratio", "verdict"), ("X2", "shape_ratio", "shape_verdict")):
+    for code, stem in (("X1", "ratio"), ("X2", "shape_ratio")):
         if stem not in hardest:
             continue
         for row in hardest.to_dict("records"):
             if code == "X2" and row["rollout"] == hardest["rollout"].max():
                 continue
             measured = Interval(row[stem], row[f"{stem}_low"], row[f"{stem}_high"])
-            word = words.get(row[verdict], "can't tell")
             says = f"{SAYS[code]}, rollouts of {row['rollout']}"
             runs = (*ids, *scope.runs((int(row["rollout"]), float(row["goal"]))))
-            why = "an end of an interval is missing" if word == "can't tell" else f"goal {row['goal']:g}"
-            rows.append(Claim(code, says, scope.name, "intervals meet", measured, word, why, runs))
+            why = f"goal {row['goal']:g}"
+            rows.append(claim(code, says, scope.name, WITHIN_THREE, measured, why, runs))
     return rows

@@ -288,8 +288,8 @@ def _gamma_of(scope: Scope, length: int) -> Draws | None:
         b = of_interval(front.b_crit, front.b_crit_low, front.b_crit_high, z)
         middle = float(np.exp(np.log(met[~met["censored"]]["batch"]).mean()))
         at = front.s_min * (1 + front.b_crit / middle)
-        s_min = np.concatenate([[front.s_min], at / (1 + b.replicas / middle)])
-        curves.append((s_min, np.concatenate([[front.b_crit], b.replicas]) * s_min))
+        draws = np.concatenate([[front.b_crit], b.replicas])
+        curves.append((at / (1 + draws / middle), at / (1 / draws + 1 / middle)))  # B_crit may be drawn infinite
     if len(curves) < 2:
         return None
     s_min, e_min = np.array(curves).transpose(1, 2, 0)

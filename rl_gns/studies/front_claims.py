@@ -289,7 +289,8 @@ def _gamma_of(scope: Scope, length: int) -> Draws | None:
         middle = float(np.exp(np.log(met[~met["censored"]]["batch"]).mean()))
         at = front.s_min * (1 + front.b_crit / middle)
         draws = np.concatenate([[front.b_crit], b.replicas])
-        curves.append((at / (1 + draws / middle), at / (1 / draws + 1 / middle)))  # B_crit may be drawn infinite
+        with np.errstate(divide="ignore"):  # B_crit may be drawn 0, and infinite
+            curves.append((at / (1 + draws / middle), at / (1 / draws + 1 / middle)))
     if len(curves) < 2:
         return None
     s_min, e_min = np.array(curves).transpose(1, 2, 0)

@@ -104,6 +104,16 @@ def papers() -> tuple[Scope, ...]:
     return tuple(of_paper(game, bootstrap=100) for game in games)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("scale", [0.02, 50.0])
+def test_critical_batches_without_a_bound_raise_no_warning(scale: float) -> None:
+    """All batches far above the critical one, or far below: its interval reaches 0 or infinity."""
+    scope = made(sizes=(8, 16, 32, 64, 128), seeds=(1,), scale=scale, scatter=0.1)
+    fronts = scope.fits.front_of.values()
+    assert any(front.b_crit_low is None or front.b_crit_high is None for front in fronts)
+    assert "A1" in by_code(claims([scope]))
+
+
 def test_the_papers_own_fronts() -> None:
     rows = claims(papers())
     pooled = by_code([row for row in rows if row.scope == PAPERS])

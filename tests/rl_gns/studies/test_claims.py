@@ -105,12 +105,12 @@ def papers() -> tuple[Scope, ...]:
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize("scale", [0.02, 50.0])
+@pytest.mark.parametrize("scale", [2.0, 10.0])
 def test_critical_batches_without_a_bound_raise_no_warning(scale: float) -> None:
-    """All batches far above the critical one, or far below: its interval reaches 0 or infinity."""
-    scope = made(sizes=(8, 16, 32, 64, 128), seeds=(1,), scale=scale, scatter=0.1)
-    fronts = scope.fits.front_of.values()
-    assert any(front.b_crit_low is None or front.b_crit_high is None for front in fronts)
+    """It is drawn from an interval that reaches 0, or infinity."""
+    scope = made(sizes=(8, 16, 32, 64, 128), seeds=(1,), scale=scale, scatter=0.3)
+    known = [front for front in scope.fits.front_of.values() if front.b_crit is not None]
+    assert any((front.b_crit_low if scale == 2 else front.b_crit_high) is None for front in known)
     assert "A1" in by_code(claims([scope]))
 
 

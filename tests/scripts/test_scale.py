@@ -32,7 +32,7 @@ def test_a_case_and_its_figure(tmp_path: Path) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row = json.loads(done.stdout.splitlines()[-1])
     assert 1 < row["sps"] < 1e5
-    assert row["noise_cadence"] == 1
+    assert row["noise_cadence"] == 6
     assert abs(row["sps_without_noise"] / row["sps"] - 1 - row["noise_cost"]) < 1e-9
     assert 0 < row["bytes_held"] <= row["bytes_peak"]
     assert "a2c     4 x   5, 1 cores" in text(row)

@@ -47,8 +47,16 @@ def start(study: Study) -> subprocess.Popen[bytes]:
     code = "from rl_gns.cli import main; main()"
     words = ["study", "run", str(study.path), "--quiet", "--jobs", "2"]
     return subprocess.Popen(
-        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", code, *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,
     )
+
+
+def heed_interrupts() -> None:
+    """A shell's background job ignores Ctrl-C, and so would all it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def killed_at_random(study: Study, kills: int, rng: random.Random, most: float) -> None:

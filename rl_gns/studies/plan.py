@@ -31,8 +31,7 @@ class PlannedRun:
     learning_rate: float
     seed: int
     config: TrainConfig
-    most: float
-    """The study's budget of the run; its config's is less where other rates have shown that less will do."""
+    """Its observations are less than the study's budget where other rates have shown that less will do."""
     in_grid: bool = True
     """False: it repeats a run of the grid to measure the correlation within its rollouts."""
 
@@ -67,10 +66,9 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
         ladder = cell_rates(spec, num_envs, rollout, outcomes)
         for (rate, limit), seed in itertools.product(ladder.items(), spec.seeds):
             config = spec.config(num_envs, rollout, rate, seed)
-            most = config.observations
-            config = dataclasses.replace(config, observations=min(most, limit))
+            config = dataclasses.replace(config, observations=min(config.observations, limit))
             name = run_id(num_envs, rollout, rate, seed)
-            runs.append(PlannedRun(name, num_envs, rollout, rate, seed, config, most))
+            runs.append(PlannedRun(name, num_envs, rollout, rate, seed, config))
     return runs + correlation_runs(spec, outcomes)
 
 
@@ -108,7 +106,7 @@ def correlation_runs(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[P
             noise_parts_every=spec.correlation.every,
         )
         name = run_id(num_envs, rollout, best, seed) + "-corr"
-        runs.append(PlannedRun(name, num_envs, rollout, best, seed, config, config.observations, False))
+        runs.append(PlannedRun(name, num_envs, rollout, best, seed, config, in_grid=False))
     return runs
 
 

@@ -98,11 +98,15 @@ class StudySpec:
         """Where the runs train: cpu unless [train] says otherwise."""
         return str(self.train.get("device", "cpu"))
 
+    def budget(self, batch: int) -> float:
+        """Observations of a run at most."""
+        return self.observations if self.updates is None else min(self.observations, self.updates * batch)
+
     def config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
         """Settings of one run. What the file leaves open: noise smoothed like the score but over 16 updates at least,
         four metric rows a half-life of it or 100 in all if that is more, 10 checkpoints."""
         batch = num_envs * rollout
-        budget = self.observations if self.updates is None else min(self.observations, self.updates * batch)
+        budget = self.budget(batch)
         halflife = self.train.get("noise_halflife", max(self.halflife, 16.0 * batch))
         settings: dict[str, Any] = {
             "noise_halflife": halflife,
@@ -209,20 +213,12 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
     names = [field.name for field in dataclasses.fields(Auto)]
     _known(raw, names, "auto.")
     default = Auto()
-    values = {
+    values: dict[str, Any] = {
         name: _number(raw, name, getattr(default, name), "auto.")
         for name in names
-        if name in raw or name != "patience"
+        if name in raw or getattr(default, name) is not None
     }
-    auto = Auto(
-        values["rate"],
-        values["batch"],
-        values["exponent"],
-        values["factor"],
-        int(values["points"]),
-        int(values["most"]),
-        values.get("patience"),
-    )
+    auto = Auto(**values | {name: int(values[name]) for name in ("points", "most")})
     if auto.factor <= 1:
         raise UserError(f"auto.factor must be above 1, got {auto.factor:g}")
     if not 1 <= auto.points <= auto.most:

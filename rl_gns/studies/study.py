@@ -91,7 +91,7 @@ class Study:
             self.failures(run),
             self.spec.start_score,
             self.archive(run),
-            run.most,
+            self.spec.budget(run.batch),
         )
 
     def plan(self, outcomes: Mapping[str, Outcome] | None = None) -> list[PlannedRun]:

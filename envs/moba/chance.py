@@ -10,7 +10,7 @@ from envs.moba.state import EPISODE, KEY_HIGH, KEY_LOW, SEED_HIGH, SEED_LOW, SID
 
 WORD = 0xFFFFFFFF
 # What a number is drawn for.
-HERO_PICK, STRIKE, SCATTER_X, SCATTER_Y, START_X, START_Y = range(6)
+HERO_PICK, STRIKE, SCATTER_X, SCATTER_Y, START_X, START_Y, CUT = range(7)
 
 
 def mix(word: int) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from envs.batched import BatchedEnv, EnvError, Step
 from envs.moba import settings as s
 from envs.moba import state as st
+from envs.moba.chance import CUT, draw, set_keys
 from envs.moba.cuda import CudaWorlds
 from envs.moba.engine import CpuWorlds
 from envs.moba.memory import bytes_per_world, refuse_if_too_big
@@ -37,8 +38,8 @@ class MobaEnv(BatchedEnv):
     Observations int16 [N, layout.size], see `layout.Layout`; actions int64 [N, 3] (kind, target row, direction);
     N = num_envs * agents_per_env, a world's streams adjacent, team 0 first. With an `opponent` only team 0's
     heroes are streams. A game that ends is `terminated`, at the cap on its length too, since the clock is
-    observed and the cap decides it; `truncated` is never set. `score` is 1 or -1 where an ancient fell, else the
-    share of the enemy's building health destroyed less that of one's own lost.
+    observed and the cap decides it; `truncated` only where `start_spread` cuts a first game. `score` is 1 or -1
+    where an ancient fell, else the share of the enemy's building health destroyed less that of one's own lost.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class MobaEnv(BatchedEnv):
         self._actions = torch.zeros((num_envs, self.heroes, 3), dtype=torch.int64, device=self.device)
         self._reward = torch.zeros((num_envs, self.heroes), dtype=torch.int64, device=self.device)
         self._seed = 0
+        self._cuts: Tensor | None = None
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -81,6 +83,7 @@ class MobaEnv(BatchedEnv):
         game[:, st.WORLD], game[:, st.EPISODE] = worlds + int(self.options.first_world), 0
         self._obs = self._new_obs()
         self._worlds.start(worlds, self._obs)
+        self._cuts = self._draw_cuts()
         return self.observation()
 
     def next_episode(self, which: Tensor | None = None) -> Tensor:
@@ -101,22 +104,24 @@ class MobaEnv(BatchedEnv):
         done = game[:, st.DONE] == 1
         whole = s.REWARD_UNIT * s.SHARE * self.options.heroes
         reward = (self._reward[:, : self.agents_per_env].double() / whole).float()
+        cut = torch.zeros_like(done)
+        if self._cuts is not None:  # a first game that is not over by itself
+            cut = (game[:, st.EPISODE] == 0) & ~done & (game[:, st.TICK] >= self._cuts)
         score = torch.full(shape, math.nan, device=self.device)
         length, final = score.clone(), None
-        ended = done.nonzero().flatten()
+        score[done] = (game[done, st.SCORE, None] * self._sides() / s.SHARE).to(score.dtype)
+        length[done] = (game[done, st.TICK, None] // s.TICKS_PER_DECISION).float()
+        ended = (done | cut).nonzero().flatten()
         if len(ended):
-            score[ended] = game[ended, st.SCORE, None] * self._sides() / s.SHARE
-            length[ended] = (game[ended, st.TICK, None] // s.TICKS_PER_DECISION).float()
             final = torch.zeros_like(self._obs[:, : self.agents_per_env])
             final[ended] = self._obs[ended, : self.agents_per_env]
             game[ended, st.EPISODE] += 1
             self._worlds.start(ended, self._obs)
-        terminated = done.repeat_interleave(self.agents_per_env)
         return Step(
             obs=self.observation(),
             reward=reward.flatten(),
-            terminated=terminated,
-            truncated=torch.zeros_like(terminated),
+            terminated=done.repeat_interleave(self.agents_per_env),
+            truncated=cut.repeat_interleave(self.agents_per_env),
             final_obs=None if final is None else final.flatten(0, 1),
             score=score.flatten(),
             length=length.flatten(),
@@ -148,6 +153,7 @@ class MobaEnv(BatchedEnv):
         self._obs = state["obs"].to(self.device, copy=True)
         for key, value in self.state.items():
             value.copy_(state[key])
+        self._cuts = self._draw_cuts()
 
     def render(self, index: int = 0) -> NDArray[np.uint8]:
         """RGB picture of world `index`: map, units, health, gold, levels, clock."""
@@ -161,6 +167,19 @@ class MobaEnv(BatchedEnv):
     def close(self) -> None:
         """End the threads."""
         self._worlds.close()
+
+    def _draw_cuts(self) -> Tensor | None:
+        """[num_envs] the tick at which each world's first game is cut, by seed and world alone; None: never."""
+        if not self.options.start_spread:
+            return None
+        games: Any = torch.zeros_like(
+            self.state["game"]
+        ).T  # at tick 0 of episode 0; the rules' draws take tensors too
+        for field in (st.SEED_LOW, st.SEED_HIGH, st.WORLD):
+            games[field] = self.state["game"][:, field]
+        set_keys(games)
+        short: Any = draw(games, CUT, 0, 0, self.options.start_spread + 1)
+        return (self.options.decisions - short).clamp(min=1) * s.TICKS_PER_DECISION
 
     def _settings(self) -> dict[str, Any]:
         """What a snapshot must agree in: everything but how fast it is computed."""

@@ -40,6 +40,9 @@ class Options:
     """0 to 1: scales the spread of attack damage and of the creeps' starting places; heroes are drawn anyway."""
     opponent: str = "none"
     """Script that plays team 1; "none": both teams are streams."""
+    start_spread: int = 0
+    """A world's first game is cut short by 0 … start_spread decisions, drawn by seed and world: worlds that start
+    together are soon at different times of their games. The cut is a truncation, without a score."""
     illegal: str = "resolve"
     """What a masked-out action does: "resolve" (see `orders`) or "raise"."""
     first_world: int = 0
@@ -57,6 +60,7 @@ class Options:
         _within("team_spirit", self.team_spirit, 0, 1)
         _within("randomness", self.randomness, 0, 1)
         _within("threads", self.threads, 0, 1024, whole=True)
+        _within("start_spread", self.start_spread, 0, 2**31 - 2, whole=True)
         if not isinstance(self.fog, bool):
             raise EnvError(f"fog must be true or false, got {self.fog!r}")
         _within("first_world", self.first_world, 0, 2**31, whole=True)

@@ -80,7 +80,9 @@ class TrainConfig:
     protocol: Literal["baselines", "machado"] | None = None
     """Atari: baselines (what the paper used; default) or machado (sticky actions, a game is the episode)."""
     start_spread: int | None = None
-    """Atari: up to this many random decisions per environment before the first rollout (the paper: 500). Default 0."""
+    """Atari: up to this many random decisions per environment before the first rollout (the paper: 500). Default 0.
+    moba: up to this many decisions fewer in each world's first game, so that a batch holds all times of a game.
+    Default: a game's length."""
     env_options: dict[str, int | float | bool | str] = dataclasses.field(default_factory=dict)
     """Further options of the environment, as pairs: --env-options full_action_set True workers 4."""
 
@@ -234,6 +236,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "noise_budget": 0.02,
     },
 }
+GAME_LENGTH, DECISIONS_PER_SECOND = 600, 7.5
+"""moba's: the default cap in seconds, and its clock (`envs.moba.options`, `envs.moba.settings`)."""
 MOBA_DEFAULTS: dict[str, Any] = {
     # OpenAI Five (arXiv 1912.06680): 7.5 decisions a second, a horizon of 180 s, a sample used about once.
     **{"gamma": 0.9993, "clip": 0.2, "value_coef": 1.0, "epochs": 1},
@@ -259,6 +263,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
             defaults["rollout"] = 16  # it takes one step a rollout
         rollout = config.rollout or defaults["rollout"]
         defaults["minibatches"] = math.gcd(16, rollout)  # divides, however many streams are learnt from
+        length = config.env_options.get("game_length", GAME_LENGTH)
+        # What is no number the world refuses, later.
+        defaults["start_spread"] = 0 if isinstance(length, str) else round(DECISIONS_PER_SECOND * length)
     missing = {key: value for key, value in defaults.items() if getattr(config, key) is None}
     config = dataclasses.replace(config, **missing)
     for name in ("num_envs", "rollout", "epochs", "minibatches"):

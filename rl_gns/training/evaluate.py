@@ -73,10 +73,10 @@ def _play(
 ) -> list[Game]:
     options = {**run.config.environment_options(), "start_spread": 0}
     kind = run.config.env.partition(":")[0]
-    if kind != "atari":
+    if kind not in ("atari", "moba"):
         options.pop("start_spread")
-        if kind == "gym" and video is not None:
-            options["render_mode"] = "rgb_array"
+    if kind == "gym" and video is not None:
+        options["render_mode"] = "rgb_array"
     generator = torch.Generator(device).manual_seed(seed)
     games: dict[int, Game] = {}
     pictures: list[np.ndarray] = []

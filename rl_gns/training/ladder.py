@@ -124,7 +124,7 @@ def climb(
         )
     if video is not None and video.suffix not in (".mp4", ".gif"):
         raise UserError(f"the video must end in .mp4 or .gif, got {video}")
-    options = {**config.environment_options(), "opponent": "none"}
+    options = {**config.environment_options(), "opponent": "none", "start_spread": 0}
     device = next(policy.parameters()).device
     among = {} if among is None else among
     results: Results = {}

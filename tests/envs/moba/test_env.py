@@ -73,6 +73,48 @@ def test_processes_can_share_the_worlds_of_a_seed():
         assert torch.equal(a.obs[4:], b.obs)
 
 
+def test_a_start_spread_cuts_first_games_at_times_of_their_own_and_no_later_game():
+    env = envs.make("moba:1v1", 64, seed=3, game_length=SHORT, start_spread=150)
+    twin = envs.make("moba:1v1", 64, seed=3, game_length=SHORT)
+    clock = env.layout.blocks["global"].column("clock")
+    steps, plain = run(env, 310), run(twin, 150)
+    cut = torch.stack([step.truncated for step in steps]).view(310, 64, 2)
+    over = torch.stack([step.terminated for step in steps]).view(310, 64, 2)
+    assert torch.equal(cut[..., 0], cut[..., 1])
+    assert (cut.sum(0) <= 1).all()
+    assert (cut | over)[:150].any(0).all()
+    ended = (cut | over)[:, :, 0].float().argmax(0) + 1  # [64] decisions of each first game
+    assert 50 < ended.float().mean() < 100  # 75 expected, 5.4 its standard deviation
+    assert ended.unique().numel() > 40
+    for number, (step, same) in enumerate(zip(steps, plain, strict=False), 1):
+        running = (number < ended).repeat_interleave(2)
+        assert torch.equal(step.obs[running], same.obs[running])
+        rows = step.truncated
+        assert step.score[rows].isnan().all()
+        assert step.length[rows].isnan().all()
+        if rows.any():
+            assert torch.equal(step.final_obs[rows], same.obs[rows])
+            assert (env.layout.rows(step.obs[rows], "global")[:, 0, clock] == 0).all()
+    for world, at in enumerate(ended.tolist()):  # the second game has its whole length
+        assert over[at : at + 149, world].sum() == 0
+        assert over[at + 149, world].all()
+
+
+def test_cut_games_are_the_same_whatever_the_number_of_worlds_and_after_a_snapshot():
+    spread = {"seed": 7, "game_length": SHORT, "start_spread": 150}
+    few = envs.make("moba:1v1", 2, **spread, first_world=3)
+    many = envs.make("moba:1v1", 6, **spread)
+    run(few, 60)
+    run(many, 60)
+    restored = envs.make("moba:1v1", 6, **spread)
+    restored.load_state_dict(many.state_dict())
+    rest = run(many, 160)
+    equal(rest, run(restored, 160))
+    for a, b in zip(rest, run(few, 160), strict=True):
+        assert torch.equal(a.truncated[6:10], b.truncated)
+        assert torch.equal(a.obs[6:10], b.obs)
+
+
 def test_worlds_seeds_and_episodes_differ():
     env = envs.make("moba:5v5", 8, seed=0, game_length=10.0)
     first = env.observation().clone()

@@ -69,7 +69,7 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch) -> Parts:
         backward pass want the loss transposed, and `dim=0`.
     """
     flat = batch.flat()
-    distribution, value = policy(flat.obs)
+    distribution, value = policy(flat.observations())
     shape = batch.advantage.shape
     return Parts(
         policy=by_time(-(distribution.log_prob(flat.actions) * flat.advantage), shape),

@@ -76,7 +76,7 @@ def loss(policy: Callable[[Tensor], Any], batch: Batch, clip: float) -> Parts:
     """
     shape = batch.advantage.shape
     flat = batch.flat() if len(shape) == 2 else batch
-    distribution, value = policy(flat.obs)
+    distribution, value = policy(flat.observations())
     ratio = (distribution.log_prob(flat.actions) - flat.log_prob).exp()
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return Parts(

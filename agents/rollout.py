@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from agents.frames import Frames, Stacks
 from agents.returns import gae
 
 _DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float32": torch.float32, "float64": torch.float32}
@@ -19,8 +20,8 @@ _DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float32": torch.float32,
 class Rollout:
     """T decisions of N streams. Row t holds what was seen, done and received at time t."""
 
-    obs: Tensor
-    """[T, N, ...]"""
+    obs: Tensor | Frames
+    """[T, N, ...]; single frames where observations are stacks of them"""
     actions: Tensor
     """[T, N] or [T, N, parts]"""
     log_prob: Tensor
@@ -46,8 +47,10 @@ class Rollout:
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
         device: torch.device,
+        *,
+        stacked: bool = False,
     ) -> Rollout:
-        """Storage for [steps, streams]."""
+        """Storage for [steps, streams]. stacked: observations share frames, see `Frames`."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(steps, streams, *shape, dtype=dtype, device=device)
@@ -56,11 +59,12 @@ class Rollout:
         if isinstance(observation_space, spaces.Box):
             obs_dtype = _DTYPES.get(str(observation_space.dtype), torch.float32)
         action_dtype = torch.float32 if isinstance(action_space, spaces.Box) else torch.int64
+        shape = observation_space.shape or ()
         return cls(
             # Each stream's observations lie together, so that `Batch.flat` need not copy them.
-            obs=torch.zeros(
-                streams, steps, *(observation_space.shape or ()), dtype=obs_dtype, device=device
-            ).transpose(0, 1),
+            obs=Frames(steps, streams, shape, obs_dtype, device)
+            if stacked
+            else torch.zeros(streams, steps, *shape, dtype=obs_dtype, device=device).transpose(0, 1),
             actions=zeros(*(action_space.shape or ()), dtype=action_dtype),
             log_prob=zeros(),
             value=zeros(),
@@ -81,6 +85,20 @@ class Rollout:
         """N."""
         return self.reward.shape[1]
 
+    def blank(self, count: int) -> Tensor:
+        """`count` observations of zeros."""
+        if isinstance(self.obs, Frames):
+            memory = self.obs.memory
+            return memory.new_zeros(count, self.obs.depth, *memory.shape[1:])
+        return self.obs.new_zeros(count, *self.obs.shape[2:])
+
+    def see(self, t: int, rows: slice, obs: Tensor) -> None:
+        """Keep what the streams `rows` saw at time t, [n, ...]; the times in their order."""
+        if isinstance(self.obs, Frames):
+            self.obs.write(t, rows, obs)
+        else:
+            self.obs[t, rows] = obs
+
     def batch(self, gamma: float, gae_lambda: float) -> Batch:
         """Returns and advantages of a full rollout; [T, N] each, advantages as GAE gives them (A2C: λ = 1)."""
         advantage = gae(
@@ -93,14 +111,15 @@ class Rollout:
             gamma,
             gae_lambda,
         )
-        return Batch(self.obs, self.actions, self.log_prob, advantage, advantage + self.value, self.value)
+        obs = self.obs.stacks(self.terminated | self.truncated) if isinstance(self.obs, Frames) else self.obs
+        return Batch(obs, self.actions, self.log_prob, advantage, advantage + self.value, self.value)
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """What a loss needs of a rollout; any leading shape [...], usually [T, N] or [rows]."""
 
-    obs: Tensor
+    obs: Tensor | Stacks
     actions: Tensor
     log_prob: Tensor
     advantage: Tensor
@@ -110,6 +129,10 @@ class Batch:
     def __getitem__(self, index: Any) -> Batch:
         """Index every field's leading dimensions alike."""
         return Batch(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
+
+    def observations(self) -> Tensor:
+        """`obs` as a network takes it; a copy where it is kept as single frames."""
+        return self.obs.tensor() if isinstance(self.obs, Stacks) else self.obs
 
     def flat(self) -> Batch:
         """[T, N, ...] -> [N * T, ...], a stream's rows together: their gradients are compared, see `Backward`."""

@@ -43,6 +43,7 @@ class Blank(NamedTuple):
 class AtariEnv(BatchedEnv):
     """`num_envs` games of one title. Observations [N, 4, 84, 84] uint8, oldest frame first."""
 
+    stacked = True
     steps_elsewhere = True
 
     def __init__(

@@ -46,6 +46,9 @@ class BatchedEnv(abc.ABC):
     spec: str
     num_envs: int
     agents_per_env: int = 1
+    stacked: bool = False
+    """Whether observations are stacks of frames [K, ...], newest last: the older ones are those of the observation
+    before, and 0 where an episode began since."""
     steps_elsewhere: bool = False
     """Whether `step` waits for processes of its own, which want the processors meanwhile."""
     device: device

@@ -114,7 +114,7 @@ class Collector:
         with self.recall.recording(t, rows):
             distribution, value = self.policy(obs)
         actions: Tensor = distribution.sample(source)
-        rollout.obs[t, rows] = obs
+        rollout.see(t, rows, obs)
         rollout.actions[t, rows] = actions
         rollout.log_prob[t, rows] = distribution.log_prob(actions)
         rollout.value[t, rows] = value

@@ -104,9 +104,9 @@ class Trainer:
             )
             streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
             shape = (steps, streams, self.env.observation_space, self.env.action_space, self.device)
-            refuse_if_too_big(*shape)
-            self.rollout = Rollout.empty(*shape)
-            each = pass_bytes(self.policy, self.rollout.obs[0, :16])
+            refuse_if_too_big(*shape, stacked=self.env.stacked)
+            self.rollout = Rollout.empty(*shape, stacked=self.env.stacked)
+            each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
             self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
         except ValueError as error:
             self.env.close()

@@ -15,10 +15,17 @@ from rl_gns.errors import UserError
 
 
 def rollout_bytes(
-    steps: int, streams: int, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+    steps: int,
+    streams: int,
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    *,
+    stacked: bool = False,
 ) -> int:
     """Bytes of the storage for [steps, streams]."""
-    nowhere = Rollout.empty(steps, streams, observation_space, action_space, torch.device("meta"))
+    nowhere = Rollout.empty(
+        steps, streams, observation_space, action_space, torch.device("meta"), stacked=stacked
+    )
     return sum(getattr(nowhere, field.name).nbytes for field in dataclasses.fields(nowhere))
 
 
@@ -29,9 +36,11 @@ def refuse_if_too_big(
     action_space: gymnasium.Space[Any],
     device: torch.device,
     free: int | None = None,
+    *,
+    stacked: bool = False,
 ) -> None:
     """Raises UserError, with the length that fits, if the rollout does not fit into `free` bytes (None: ask)."""
-    need = rollout_bytes(steps, streams, observation_space, action_space)
+    need = rollout_bytes(steps, streams, observation_space, action_space, stacked=stacked)
     if free is None:
         free = free_bytes(device)
     if need > free:

@@ -196,7 +196,7 @@ class NoiseParts:
 
         def fisher(unit: int, vectors: Sequence[Gradient]) -> Tensor:
             rows = batch[:, self.units[unit]].flat()
-            distribution, _ = self.policy(rows.obs)
+            distribution, _ = self.policy(rows.observations())
             return fisher_forms(distribution.log_prob(rows.actions), self.parameters, vectors)
 
         for name, forms in (("hessian", hessian), ("fisher", fisher)):

@@ -52,6 +52,7 @@ def rollout_on(device: str, steps: int, streams: int) -> Rollout:
     """The same random rollout on any device, episodes' ends and cuts in it."""
     generator = torch.Generator().manual_seed(7)
     full = Rollout.empty(steps, streams, PICTURES, ACTIONS, torch.device(device))
+    assert isinstance(full.obs, Tensor)
     full.obs.copy_(torch.randint(0, 256, full.obs.shape, dtype=torch.uint8, generator=generator))
     full.actions.copy_(torch.randint(0, 6, (steps, streams), generator=generator))
     for name in ("value", "reward"):
@@ -82,7 +83,7 @@ def quantities(device: str, algo: str, steps: int, streams: int) -> dict[str, Te
         with torch.no_grad():
             for t in range(steps):
                 with recall.recording(t):
-                    policy(batch.obs[t])
+                    policy(batch.observations()[t])
         optimizer = a2c.make_optimizer(policy, settings)
         with recall.replaying():
             stats = a2c.update(policy, optimizer, batch, settings, backward=backward)

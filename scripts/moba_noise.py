@@ -50,7 +50,7 @@ class Variant(NamedTuple):
 
 
 def moba(name: str, env: str = "moba:1v1", stages: tuple[int, ...] = (0, SHORT), **settings: Any) -> Variant:
-    """A variant of the defaults; nothing is measured while it trains."""
+    """A variant of the defaults, whose worlds all start at once; nothing is measured while it trains."""
     options = {"threads": 1, **settings.pop("options", {})}
     config = rl_gns.TrainConfig(
         env=env,
@@ -60,6 +60,7 @@ def moba(name: str, env: str = "moba:1v1", stages: tuple[int, ...] = (0, SHORT),
         checkpoint_every=500_000,
         tensorboard=False,
         threads=1,
+        start_spread=0,
         env_options=options,
         **settings,
     )

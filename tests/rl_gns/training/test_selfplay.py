@@ -19,6 +19,7 @@ from agents import ppo
 from envs import BatchedEnv
 from envs.batched import Step
 from envs.moba.opponents import Scripted
+from envs.moba.options import parse
 from rl_gns.errors import UserError
 from rl_gns.noise import moments
 from rl_gns.training.config import TrainConfig, resolve
@@ -272,6 +273,18 @@ def test_moba_settings_follow_openai_five_and_can_be_changed() -> None:
     assert (config.value_coef, config.entropy_coef, config.epochs) == (1.0, 0.01, 1)
     assert resolve(TrainConfig(env="moba:5v5", algo="ppo", gamma=0.99)).gamma == 0.99
     assert resolve(TrainConfig(env="atari:pong", algo="ppo")).gamma == 0.99
+
+
+@pytest.mark.parametrize("length", [None, 77, 33.4])
+def test_first_games_of_a_run_are_spread_over_a_games_length(length: float | None) -> None:
+    options: dict[str, Any] = {} if length is None else {"game_length": length}
+    config = resolve(TrainConfig(env="moba:1v1", algo="ppo", env_options=options))
+    assert config.start_spread == pytest.approx(parse("1v1", options).decisions, abs=1)
+    env = envs.make(config.env, 2, **config.environment_options())
+    assert env.options.start_spread == config.start_spread
+    still = resolve(TrainConfig(env="moba:1v1", algo="ppo", start_spread=0, env_options=options))
+    assert still.environment_options()["start_spread"] == 0
+    assert "start_spread" not in resolve(TrainConfig(env="atari:pong")).environment_options()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -98,6 +99,20 @@ class Rollout:
             self.obs.write(t, rows, obs)
         else:
             self.obs[t, rows] = obs
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every field's memory, not copied."""
+        return {name: memory for name, memory in self._memory()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what another rollout of the same size held."""
+        for name, memory in self._memory():
+            memory.copy_(state[name])
+
+    def _memory(self) -> Iterator[tuple[str, Tensor]]:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            yield field.name, value.memory if isinstance(value, Frames) else value
 
     def batch(self, gamma: float, gae_lambda: float) -> Batch:
         """Returns and advantages of a full rollout; [T, N] each, advantages as GAE gives them (A2C: λ = 1)."""

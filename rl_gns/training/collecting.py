@@ -39,8 +39,11 @@ class Collector:
         selfplay: SelfPlay | None,
         ranks: Ranks,
         in_halves: bool,
+        beside: bool = False,
     ) -> None:
-        """phase: what times "act" and "emulate". in_halves: one half acts while the other is stepped."""
+        """phase: what times "act" and "emulate". in_halves: one half acts while the other is stepped. beside: another
+        thread computes meanwhile, so torch's threads are not to be touched.
+        """
         self.env, self.policy, self.rollout, self.recall, self.generator = (
             env,
             policy,
@@ -49,7 +52,7 @@ class Collector:
             generator,
         )
         self._phase, self._selfplay, self._ranks, self._in_halves = phase, selfplay, ranks, in_halves
-        alone = env.device.type != "cpu" or torch.get_num_threads() == 1 or not env.steps_elsewhere
+        alone = beside or env.device.type != "cpu" or torch.get_num_threads() == 1 or not env.steps_elsewhere
         self._rest = (lambda: None) if alone else sleeper()
         self._threads: Callable[[], AbstractContextManager[None]] = nullcontext if alone else one_thread
 

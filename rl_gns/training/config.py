@@ -43,9 +43,10 @@ class TrainConfig:
     threads: int | None = None
     """Processors to use: torch's threads on the CPU, and processes that emulate. Results are bit-identical only for
     the same number. Default: torch's own choice, and every processor for the emulators."""
-    overlap: Literal["none", "act"] = "none"
-    """Atari: act steps one half of the environments while the policy acts on the other, on one thread. The same
-    algorithm, but the halves draw their actions in turns, so a seed gives another run."""
+    overlap: Literal["none", "act", "learn"] = "none"
+    """act (Atari) steps one half of the environments while the policy acts on the other, on one thread: the same
+    algorithm, but the halves draw their actions in turns, so a seed gives another run. learn collects the next rollout
+    while the present one is learnt from: another algorithm, since the policy that acts is one update old."""
 
     network: str = "auto"
     """nature, impala, mlp, tabular or entities; auto takes nature for pictures, entities for moba, mlp otherwise."""
@@ -254,8 +255,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """
     if config.algo not in DEFAULTS:
         raise UserError(f"unknown algorithm {config.algo!r}; there are {', '.join(DEFAULTS)}")
-    if config.overlap not in ("none", "act"):
-        raise UserError(f"overlap is none or act, got {config.overlap!r}")
+    if config.overlap not in ("none", "act", "learn"):
+        raise UserError(f"overlap is none, act or learn, got {config.overlap!r}")
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
     if moba:

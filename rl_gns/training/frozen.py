@@ -128,6 +128,8 @@ def measure(
         raise UserError(f"measuring needs 2 worlds a group and 1 round, got {worlds} and {rounds}")
     count = groups * worlds
     changes: dict[str, Any] = {"num_envs": count, "noise_groups": groups, "past_share": 0.0, "seed": seed}
+    if config.overlap == "learn":
+        changes["overlap"] = "none"
     if config.env.startswith("moba:"):
         changes["start_spread"] = 0
     trainer = Trainer(resolve(dataclasses.replace(config, **changes)))

@@ -27,6 +27,7 @@ from agents.recall import Recall
 from agents.rollout import Batch, Rollout
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.noise import NoiseScaleMeter
+from rl_gns.training.ahead import POLICY_LAG, Ahead
 from rl_gns.training.collecting import Collector, Game
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
@@ -89,7 +90,7 @@ class Trainer:
         options = {**emulator_options(config), **options}
         self.env = envs.make(config.env, local_envs, self.device, env_seed, **options)
         try:
-            check_overlap(config, self.env)
+            check_overlap(config, self.env, self.ranks)
             self.policy = make_policy(
                 config.network,
                 self.env.observation_space,
@@ -104,8 +105,12 @@ class Trainer:
             )
             streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
             shape = (steps, streams, self.env.observation_space, self.env.action_space, self.device)
-            refuse_if_too_big(*shape, stacked=self.env.stacked)
+            in_advance = config.overlap == "learn"
+            refuse_if_too_big(*shape, stacked=self.env.stacked, count=1 + in_advance)
             self.rollout = Rollout.empty(*shape, stacked=self.env.stacked)
+            self.ahead = (
+                Ahead(self.policy, Rollout.empty(*shape, stacked=self.env.stacked)) if in_advance else None
+            )
             each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
             self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
         except ValueError as error:
@@ -123,7 +128,9 @@ class Trainer:
             config.halflife, 16 * config.noise_cadence * self.unit_observations * num_envs
         )
         self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
-        self.recall = Recall(self.policy, steps if config.algo == "a2c" else 0, streams)
+        # Who acts one update behind has other outputs.
+        recalled = config.algo == "a2c" and self.ahead is None
+        self.recall = Recall(self.policy, steps if recalled else 0, streams)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
         self.observations = self.updates = self.games = 0
@@ -134,11 +141,16 @@ class Trainer:
         self.summed = 0
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self._started = False
+        self.order = self.generator  # of the observations in ppo's passes
+        if self.ahead is not None:
+            self.order = torch.Generator(self.device).manual_seed(action_seed ^ 1)
         self.collector = Collector(
-            *(self.env, self.policy, self.rollout, self.recall, self.generator, self._phase),
+            *(self.env, self.policy if self.ahead is None else self.ahead.actor, self.rollout, self.recall),
+            *(self.generator, self._phase),
             selfplay=self.selfplay,
             ranks=self.ranks,
             in_halves=config.overlap == "act",
+            beside=self.ahead is not None,
         )
 
     def _take_chunk(self, observations: int) -> None:
@@ -166,6 +178,15 @@ class Trainer:
             self.env.reset()
             self._started = True
         self._collect()
+        try:
+            self._learn()
+        finally:
+            if self.ahead is not None:
+                self.ahead.wait()
+        if self.selfplay is not None:
+            self.selfplay.snapshot_if_due(self.policy, self.observations)
+
+    def _learn(self) -> None:
         self._set_learning_rate()
         cadence = self.config.noise_cadence
         due = cadence > 0 and self.updates % cadence == 0
@@ -197,7 +218,7 @@ class Trainer:
                         self.optimizer,
                         batch,
                         self.settings,
-                        generator=self.generator,
+                        generator=self.order,
                         chunk=self.chunk,
                         ranks=self.ranks,
                     )
@@ -207,8 +228,6 @@ class Trainer:
                 "the loss is no longer finite; try a smaller learning_rate"
             ) from None
         self.updates += 1
-        if self.selfplay is not None:
-            self.selfplay.snapshot_if_due(self.policy, self.observations)
         if self.backward.moments is not None and all(map(math.isfinite, self.backward.moments)):
             self.meter.update(
                 self.backward.moments,
@@ -228,7 +247,10 @@ class Trainer:
                 self.correlation.measure(batch)
 
     def _collect(self) -> None:
-        games = self.collector.collect(self.observations)
+        if self.ahead is None:
+            games = self.collector.collect(self.observations)
+        else:
+            self.rollout, games = self.ahead.take(self.collector, self.observations)
         self.observations += self.rollout.steps * self.rollout.streams * self.ranks.count
         self._note_games(games)
 
@@ -273,6 +295,7 @@ class Trainer:
             "noise_scale_high": reading.high if measured else math.nan,
             "signal": reading.signal,
             "noise": reading.noise,
+            "policy_lag": 0 if self.ahead is None else POLICY_LAG,
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
         episodes, self.episodes, self.sums, self.summed = self.episodes, [], {}, 0
@@ -284,6 +307,8 @@ class Trainer:
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "order": self.order.get_state(),
+            "ahead": {} if self.ahead is None else self.ahead.state_dict(self.collector),
             "env": join_states(_as_tensors(self.env.state_dict()), self.ranks),
             "meter": self.meter.state_dict(),
             "noise_parts": self.parts.state_dict(),
@@ -307,6 +332,9 @@ class Trainer:
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
+        if self.ahead is not None:
+            self.order.set_state(state["order"].cpu())
+            self.ahead.load_state_dict(state["ahead"], self.collector)
         self.env.load_state_dict(own)
         if self.config.chunk is None:  # rounding depends on it, and free memory comes and goes
             self._take_chunk(state.get("chunk", self.chunk))
@@ -324,6 +352,8 @@ class Trainer:
 
     def close(self) -> None:
         """End the environments."""
+        if self.ahead is not None:
+            self.ahead.close()
         self.env.close()
 
 

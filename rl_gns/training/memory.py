@@ -38,15 +38,17 @@ def refuse_if_too_big(
     free: int | None = None,
     *,
     stacked: bool = False,
+    count: int = 1,
 ) -> None:
-    """Raises UserError, with the length that fits, if the rollout does not fit into `free` bytes (None: ask)."""
-    need = rollout_bytes(steps, streams, observation_space, action_space, stacked=stacked)
+    """Raises UserError, with the length that fits, if `count` rollouts do not fit into `free` bytes (None: ask)."""
+    need = count * rollout_bytes(steps, streams, observation_space, action_space, stacked=stacked)
     if free is None:
         free = free_bytes(device)
     if need > free:
         fits = int(steps * free / need)
         raise UserError(
-            f"a rollout of {steps} decisions of {streams} streams takes {need / 2**30:.1f} GiB, {free / 2**30:.1f} "
+            f"{'a rollout' if count == 1 else f'{count} rollouts'} of {steps} decisions of {streams} streams "
+            f"{'takes' if count == 1 else 'take'} {need / 2**30:.1f} GiB, {free / 2**30:.1f} "
             f"GiB are free on {device}: use rollout {max(fits, 1)} or less, or fewer environments"
         )
 

@@ -36,6 +36,7 @@ COLUMNS = (
     "approx_kl",
     "explained_variance",
     "learning_rate",
+    "policy_lag",
 )
 PHASES = ("emulate", "act", "learn", "measure")
 TIMING = ("seconds", "sps", *PHASES)
@@ -66,6 +67,10 @@ class MetricsWriter:
         self._guard("PRAGMA synchronous=FULL")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             self._guard(statement)
+        known = {row[1] for row in self._db.execute("PRAGMA table_info(metrics)")}
+        for name in COLUMNS:
+            if name not in known:  # a run of an older version
+                self._guard(f"ALTER TABLE metrics ADD COLUMN {name} REAL")
 
     def _guard(self, statement: str, values: tuple[float | int | str | None, ...] = ()) -> None:
         try:

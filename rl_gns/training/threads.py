@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from agents.ranks import ALONE, Ranks
 from envs import BatchedEnv
 from rl_gns.errors import UserError
 from rl_gns.training.config import TrainConfig
@@ -45,17 +46,21 @@ def sleeper() -> Callable[[], None]:
 def emulator_options(config: TrainConfig) -> dict[str, Any]:
     """Options for an environment of emulators: as many processes as the run may use processors.
 
-    Where one half acts while the other is emulated, this process acts, so its workers emulate.
+    Where this process acts or learns while games are emulated, its workers emulate.
     """
     if not config.env.startswith("atari:"):
         return {}
-    shares = {"own_share": 0.0} if config.overlap == "act" else {}
+    shares = {"own_share": 0.0} if config.overlap != "none" else {}
     return shares | ({} if config.threads is None else {"workers": config.threads})
 
 
-def check_overlap(config: TrainConfig, env: BatchedEnv) -> None:
+def check_overlap(config: TrainConfig, env: BatchedEnv, ranks: Ranks = ALONE) -> None:
     """Raises UserError where nothing could be overlapped."""
     if config.overlap == "none":
+        return
+    if config.overlap == "learn":
+        if ranks.count > 1:  # both threads would talk to the other processes, in no order
+            raise UserError("overlap=learn is for one process: start it without torchrun")
         return
     if not env.steps_elsewhere:
         raise UserError(f"overlap={config.overlap} is for environments that other processes step, as atari:")

@@ -67,9 +67,8 @@ def test_the_same_algorithm_as_whole_batches() -> None:
                 policy.action.linear.bias[1] = 1e4
             trainer.update()
             r = trainer.rollout
-            both.append(
-                (r.obs.clone(), r.actions, r.reward, r.terminated, r.value, r.last_value, r.bootstrap)
-            )
+            obs = r.batch(0.99, 1.0).observations()
+            both.append((obs, r.actions, r.reward, r.terminated, r.value, r.last_value, r.bootstrap))
             both[-1] += tuple(policy.state_dict().values())
         finally:
             trainer.close()
@@ -102,7 +101,7 @@ def test_a_snapshot_goes_on_bit_for_bit() -> None:
             "overlap=act is for environments that other processes",
         ),
         ({"num_envs": 1}, "needs at least 2 environments"),
-        ({"overlap": "learn"}, "overlap is none or act"),
+        ({"overlap": "both"}, "overlap is none, act or learn"),
     ],
 )
 def test_bad_settings_get_one_line(settings: dict, words: str) -> None:

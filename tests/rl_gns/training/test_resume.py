@@ -39,6 +39,14 @@ CASES = {
         ],
         *["--env-options", "workers", "2"],
     ],
+    "pong ppo ahead": [
+        *["atari:pong", "--algo", "ppo", "--rollout", "32", "--observations", "3000", "--overlap", "learn"],
+        *[*PONG, "--env-options", "workers", "2"],
+    ],
+    "cartpole ppo ahead": [
+        *["gym:CartPole-v1", "--algo", "ppo", "--observations", "20000", "--overlap", "learn"],
+        *["--log-every", "2000", "--checkpoint-every", "3000", "--noise-budget", "0.2"],
+    ],
     "sticky ppo": [
         *["atari:breakout", "--protocol", "machado", "--algo", "ppo", "--rollout", "16", "--epochs", "2"],
         *["--observations", "2000", *PONG],
@@ -138,6 +146,8 @@ def test_five_kills(case: str, tmp_path: Path) -> None:
         "cartpole ppo",
         "sticky ppo",
         *(pytest.param(k, marks=pytest.mark.slow) for k in ("moba ppo", "cartpole a2c", "pong a2c overlap")),
+        "cartpole ppo ahead",
+        pytest.param("pong ppo ahead", marks=pytest.mark.slow),
     ],
 )
 def test_two_kills(case: str, tmp_path: Path) -> None:

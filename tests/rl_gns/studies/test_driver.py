@@ -93,6 +93,22 @@ def test_killed_drivers_leave_the_same_table(tmp_path: Path) -> None:
     assert not list((study.results / "failures").iterdir())
 
 
+def test_killed_drivers_of_a_patient_study_leave_the_same_table(tmp_path: Path) -> None:
+    """Its rounds and budgets follow from the runs before, whichever driver saw them end."""
+    text = TINY.replace("num_envs = [4, 16]", "num_envs = [8]").replace(
+        "most = 3", "most = 4\npatience = 1.05"
+    )
+    text = text.replace("goals = [18, 25]", "goals = [18, 21]")
+    whole = undisturbed(tmp_path / "whole", text)
+    assert set(whole["status"]) == {"done"}
+    given_up = whole[whole["censored"]]
+    assert len(given_up)
+    assert (given_up["observations"] < 2_400).all()
+    study = tiny(tmp_path / "killed", text)
+    killed_at_random(study, 3, random.Random(3), 2.0)
+    pd.testing.assert_frame_equal(study.table(), whole, check_exact=True)
+
+
 @pytest.mark.slow
 def test_ten_kills(tmp_path: Path) -> None:
     whole = undisturbed(tmp_path / "whole", TINY)

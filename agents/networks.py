@@ -69,14 +69,18 @@ class Shared(nn.Module):
         self.value = orthogonal(nn.Linear(features, 1), 1.0)
         self.torso_bfloat16 = False
         """Whether the torso computes in bfloat16 (weights and heads stay float32); see `precision.py`."""
+        self.compiled_torso: Any = None
+        self.compiled_sizes: frozenset[int] = frozenset()
+        """Batches for which `compiled_torso` stands in for the torso; see `compilation.py`."""
 
     def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
         """obs [B, ...]."""
+        torso = self.compiled_torso if len(obs) in self.compiled_sizes else self.torso
         if self.torso_bfloat16:
             with torch.autocast(obs.device.type, torch.bfloat16):
-                features = self.torso(obs).float()
+                features = torso(obs).float()
         else:
-            features = self.torso(obs)
+            features = torso(obs)
         return self.action(features), self.value(features).squeeze(-1)
 
 

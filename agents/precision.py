@@ -28,13 +28,14 @@ def use_bfloat16(policy: nn.Module) -> None:
 
 
 @contextmanager
-def in_float32(policy: nn.Module) -> Iterator[None]:
-    """Float32 throughout, for a while."""
-    if not (isinstance(policy, Shared) and policy.torso_bfloat16):
+def plainly(policy: nn.Module) -> Iterator[None]:
+    """Float32 throughout and layer by layer, for a while."""
+    if not isinstance(policy, Shared):
         yield
         return
-    policy.torso_bfloat16 = False
+    before = policy.torso_bfloat16, policy.compiled_sizes
+    policy.torso_bfloat16, policy.compiled_sizes = False, frozenset()
     try:
         yield
     finally:
-        policy.torso_bfloat16 = True
+        policy.torso_bfloat16, policy.compiled_sizes = before

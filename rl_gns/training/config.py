@@ -53,6 +53,9 @@ class TrainConfig:
     precision: Literal["float32", "bf16"] = "float32"
     """bf16: nature and impala compute in bfloat16 while acting and in ppo's passes that learn; weights, a2c's backward
     pass and every measurement stay float32."""
+    compile: bool = False
+    """torch.compile the torso of nature or impala, for acting and for ppo's passes that learn: faster, after up to a
+    minute's wait. a2c's backward pass, which measures, and every measurement see the layers as they are."""
     gamma: float | None = None
     """Discount per decision. Default: 0.99; moba 0.9993."""
     gae_lambda: float | None = None

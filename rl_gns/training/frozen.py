@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from agents import a2c, ppo
-from agents.precision import in_float32
+from agents.precision import plainly
 from agents.rollout import Batch
 from rl_gns.errors import UserError
 from rl_gns.noise.per_environment import per_environment_backward
@@ -159,7 +159,7 @@ def group_gradients(trainer: Trainer, worlds: int) -> tuple[Tensor, Array]:
         part = batch[:, begin : begin + streams]
         for p in parameters:
             p.grad = None
-        with in_float32(policy):
+        with plainly(policy):
             unit_sq, _ = per_environment_backward(
                 functools.partial(_unit_losses, trainer, part), policy, units=worlds, dim=0
             )

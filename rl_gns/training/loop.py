@@ -20,8 +20,9 @@ import torch
 import envs
 from agents import a2c, ppo
 from agents.backward import InChunks
+from agents.compilation import compile_torso
 from agents.networks import make_policy
-from agents.precision import in_float32, use_bfloat16
+from agents.precision import plainly, use_bfloat16
 from agents.ranks import Ranks
 from agents.recall import Recall
 from agents.rollout import Batch, Rollout
@@ -113,6 +114,8 @@ class Trainer:
             )
             each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
             self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
+            if config.compile:
+                self._compile()
         except ValueError as error:
             self.env.close()
             raise UserError(str(error)) from None
@@ -128,8 +131,8 @@ class Trainer:
             config.halflife, 16 * config.noise_cadence * self.unit_observations * num_envs
         )
         self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
-        # Who acts one update behind has other outputs.
-        recalled = config.algo == "a2c" and self.ahead is None
+        # Who acts one update behind has other outputs, and a compiled torso shows none of its layers'.
+        recalled = config.algo == "a2c" and self.ahead is None and not config.compile
         self.recall = Recall(self.policy, steps if recalled else 0, streams)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
@@ -162,6 +165,19 @@ class Trainer:
             *(self.policy, self.env.num_envs, self._groups), streams=streams, chunk=at_once, ranks=self.ranks
         )
 
+    def _compile(self) -> None:
+        """Compile for the batches that acting and ppo's passes will see."""
+        config, blank = self.config, self.rollout.blank(1)
+        rows = [self.env.num_streams]
+        if config.overlap == "act":
+            rows += [half.stop - half.start for half in self.env.halves]
+        learning = self.rollout.steps * self.rollout.streams // (config.minibatches or 1)
+        passes = [min(self.chunk, learning)] if config.algo == "ppo" else []
+        if self.ahead is not None:
+            compile_torso(self.ahead.actor, blank, rows, [])
+            rows = []
+        compile_torso(self.policy, blank, rows, passes)
+
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -192,11 +208,11 @@ class Trainer:
         due = cadence > 0 and self.updates % cadence == 0
         self.backward.moments = None
         batch = self.rollout.batch(self.settings.gamma, self.settings.gae_lambda)
-        with in_float32(self.policy):
+        with plainly(self.policy):
             self._measure_parts(batch)
         try:
             if isinstance(self.settings, a2c.Settings):
-                with self._phase("learn"), self.recall.replaying(), in_float32(self.policy):
+                with self._phase("learn"), self.recall.replaying(), plainly(self.policy):
                     stats = a2c.update(
                         self.policy,
                         self.optimizer,
@@ -207,7 +223,7 @@ class Trainer:
                 stats = _mean_of(self.ranks.gather(stats))
             else:
                 if due:
-                    with self._phase("measure"), in_float32(self.policy):
+                    with self._phase("measure"), plainly(self.policy):
                         self.optimizer.zero_grad(set_to_none=True)
                         ppo.measure(
                             self.policy, batch, self.settings, backward=self.backward, ranks=self.ranks

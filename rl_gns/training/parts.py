@@ -26,7 +26,7 @@ from torch.func import functional_call
 
 from agents import a2c, ppo
 from agents.optimizers import RMSpropTF
-from agents.precision import in_float32
+from agents.precision import plainly
 from agents.rollout import Batch
 from rl_gns.noise import Moments, NoiseScaleMeter
 from rl_gns.noise.curvature import fisher_forms, hessian_forms, split_moments
@@ -114,7 +114,7 @@ class NoiseParts:
 
         def measure() -> None:
             start = time.perf_counter()
-            with torch.enable_grad(), in_float32(self.policy):
+            with torch.enable_grad(), plainly(self.policy):
                 sums = FormSums()
                 for unit in self.units:
                     sums.add(self._gradient(self._losses(batch[:, unit])["total"]))

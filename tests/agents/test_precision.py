@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents.networks import make_policy
-from agents.precision import in_float32, use_bfloat16
+from agents.precision import plainly, use_bfloat16
 from agents.recall import Recall
 
 PICTURES, ACTIONS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8), gymnasium.spaces.Discrete(6)
@@ -29,7 +29,7 @@ def test_near_float32_but_not_equal_and_float32_outside(network: str) -> None:
     assert not torch.equal(value, rough_value)
     torch.testing.assert_close(rough.log_probs, exact.log_probs, rtol=0, atol=5e-3)
     torch.testing.assert_close(rough_value, value, rtol=0, atol=0.02 * largest + 5e-3)
-    with in_float32(policy):
+    with plainly(policy):
         assert torch.equal(policy(pictures())[1], value)
     assert torch.equal(policy(pictures())[1], rough_value)
 
@@ -60,7 +60,7 @@ def test_outputs_remembered_in_bfloat16_serve_a_float32_backward_pass() -> None:
         for t in range(2):
             with recall.recording(t):
                 acted.append(policy(obs[:, t])[1])
-    with recall.replaying(), in_float32(policy):
+    with recall.replaying(), plainly(policy):
         value = policy(obs.flatten(0, 1))[1]
         value.sum().backward()
     torch.testing.assert_close(value.view(3, 2).T, torch.stack(acted), rtol=1e-5, atol=1e-5)

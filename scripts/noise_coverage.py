@@ -201,6 +201,10 @@ CLOSING = """
   interval then reaches tens of per cent to either side where a few would have done, but there is a value. A fall of
   several orders of magnitude over the window ("half-life 32 at 160", x 0.1) counts as a jump.
 * **Near the border of what can be seen** short windows call the signal unknown more often than it had to be.
+* **One update that rules an average: no interval.** Where one block of updates makes up more than half of what
+  signal or noise is averaged from, the reading is *unknown*. An A2C run on Breakout at too high a rate once had an
+  update with some 10^4 times the usual |G|²; without this rule it read as a narrow interval around that one update
+  for many half-lives. What is older than six half-lives is forgotten, so the reading comes back after six.
 * Fewer than eight updates give no interval.
 
 ## Tried, and left

@@ -44,15 +44,16 @@ class Blocks(NamedTuple):
 
 
 class History:
-    """Exponentially weighted readings in at most `6 · per_halflife` blocks.
+    """Exponentially weighted readings of the last six half-lives in at most `12 · per_halflife` blocks.
 
     A reading that stands for d observations and is a observations old weighs
 
         (1 - 2^(-d/halflife)) · 2^(-a/halflife)
 
-    so that the shares give the bias-corrected exponential moving average, exactly. Blocks lengthen as the
-    history does, from one reading to 1/per_halflife of the half-life; from then on the two oldest are merged,
-    and nothing is ever dropped.
+    so that the shares give the bias-corrected exponential moving average, exactly, of what is kept. Blocks lengthen
+    as the history does, from one reading to 1/per_halflife of the half-life. Those older than six half-lives are
+    dropped: they weigh a 64th of all, but a reading ten thousand times the others, as when a run all but diverges,
+    would rule the average for thirteen half-lives.
     """
 
     def __init__(self, halflife: float, per_halflife: int = 8) -> None:
@@ -64,8 +65,12 @@ class History:
 
     @property
     def most_blocks(self) -> int:
-        """How many blocks are kept at the most."""
+        """How many blocks there are before they lengthen; twice as many where readings just do not fit in pairs."""
         return HALFLIVES_IN_BLOCKS * self.per_halflife
+
+    @property
+    def _longest_block(self) -> float:
+        return self.halflife / self.per_halflife
 
     def append(self, x: Number, y: Number, duration: float) -> None:
         """Add a reading that stands for `duration` observations, in amortised constant time."""
@@ -75,7 +80,10 @@ class History:
         if self.blocks and self.blocks[-1].span + duration <= self.block_span:
             new = self._merged(self.blocks.pop(), new)
         self.blocks.append(new)
-        if len(self.blocks) > self.most_blocks:
+        oldest = self.now - HALFLIVES_IN_BLOCKS * self.halflife
+        while self.blocks[0].end < oldest:
+            self.blocks.pop(0)
+        if len(self.blocks) > self.most_blocks and self.block_span < self._longest_block:
             self._coarsen()
 
     def read(self) -> Blocks:
@@ -92,15 +100,13 @@ class History:
 
     def _coarsen(self) -> None:
         # Half as many blocks as fit, so that the next merging is as far away as this one was.
-        self.block_span = min(2 * self.now / self.most_blocks, self.halflife / self.per_halflife)
+        self.block_span = min(2 * self.now / self.most_blocks, self._longest_block)
         merged = [self.blocks[0]]
         for block in self.blocks[1:]:
             if merged[-1].span + block.span <= self.block_span:
                 merged[-1] = self._merged(merged[-1], block)
             else:
                 merged.append(block)
-        if len(merged) > self.most_blocks:
-            merged[:2] = [self._merged(merged[0], merged[1])]
         self.blocks = merged
 
     def _merged(self, old: Block, new: Block) -> Block:

@@ -29,6 +29,9 @@ BLOCKS_CORRELATED = 0.8
 CORRELATION_MARGIN = 0.05
 # Hall's transformation runs away where averages are more skewed than a short record can show.
 MOST_SKEWED = 0.5
+# One block that makes up more of an average than all others together leaves nothing to judge it by: where it is the
+# oldest, the fitted polynomial passes through it and sees no error at all.
+MOST_OF_AVERAGE = 0.5
 
 
 class Interval(NamedTuple):
@@ -75,6 +78,8 @@ def ratio_interval(blocks: Blocks, confidence: float) -> Interval:
     Gradients are skewed, and so is their average, by γ, the third cumulant over the variance's 3/2: t is then
     larger on one side than on the other (`unskewed`).
 
+    Where one block rules an average, nothing is known: low = 0 and high = inf.
+
     σ has an edge at 0, beyond which nothing can be missed. So the share of the error left to each side
     depends on how far σ is from the edge, in the manner of Feldman & Cousins: all to one side at 0, even
     from the two-sided quantile on. Coverage is the same whether σ can be told from 0 or not, and no
@@ -112,7 +117,15 @@ def ratio_interval(blocks: Blocks, confidence: float) -> Interval:
         variance = np.maximum(xx - 2 * sigma * xy + sigma * sigma * yy, 0)
         cubes = (rz**3).sum(0) * expected_cubes(a, blocks.readings, detrend)
         skew = np.clip(np.nan_to_num(cubes / variance**1.5), -MOST_SKEWED, MOST_SKEWED)
-    return _limits(x, y, xx, xy, yy, dof, skew, 1 - confidence)
+    found = _limits(x, y, xx, xy, yy, dof, skew, 1 - confidence)
+    ruled = ruled_by_one(a, blocks.x) | ruled_by_one(a, blocks.y)
+    return found._replace(low=np.where(ruled, 0.0, found.low), high=np.where(ruled, np.inf, found.high))
+
+
+def ruled_by_one(share: Array, means: Array) -> Mask:
+    """[...] whether one of the block means [b, ...] makes up more than half of what the average is made of."""
+    parts = np.abs(share.reshape((-1,) + (1,) * (means.ndim - 1)) * means)
+    return np.asarray(parts.max(0) > MOST_OF_AVERAGE * parts.sum(0))
 
 
 def drift_degree(blocks: float) -> int:

@@ -40,10 +40,10 @@ class NoiseScaleMeter:
     """Smooths signal and noise, each on its own; reports the ratio of averages, never an average of ratios.
 
     The averages are bias-corrected exponential moving averages whose weights halve every `halflife`
-    observations. The interval is that of `interval.ratio_interval`, on blocks of the same averages; its
-    coverage as measured is in docs/coverage.md. Where the noise scale changes, it is one for the ratio of
-    the averages over the window. Eight updates are the fewest that give a reading; at most 96 blocks are
-    kept.
+    observations, over the last six half-lives. The interval is that of `interval.ratio_interval`, on blocks of
+    the same averages; its coverage as measured is in docs/coverage.md. Where the noise scale changes, it is one
+    for the ratio of the averages over the window. Eight updates are the fewest that give a reading, and where a
+    single block of updates makes up most of an average there is none; at most 192 blocks are kept.
 
     Args:
         unit_observations: observations in one unit's gradient; the rollout length, where a unit is one

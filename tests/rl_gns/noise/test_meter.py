@@ -47,22 +47,45 @@ def fed(meter: NoiseScaleMeter, updates: int, ratio: float = 3.0, seed: int = 0)
 
 @pytest.mark.parametrize("halflife", [3.0, 40.0, 1e6])
 @pytest.mark.parametrize("even", [True, False])
-def test_averages_are_the_debiased_moving_averages(halflife, even):
+def test_averages_are_the_debiased_moving_averages_of_the_last_six_halflives(halflife, even):
     rng = np.random.default_rng(0)
     meter = NoiseScaleMeter(unit_observations=1, halflife=halflife)
-    weight = signal = noise = 0.0
-    for t in range(500):
+    rows, now = [], 0.0
+    for t in range(700):
         s, n, duration = rng.normal(), rng.gamma(3.0), 1.0 if even else float(rng.integers(1, 9))
         meter.update(Moments(s, n, 2), observations=duration)
-        keep = 0.5 ** (duration / halflife)
-        weight, signal, noise = (
-            keep * total + (1 - keep) * new for total, new in ((weight, 1.0), (signal, s), (noise, n))
-        )
+        now += duration
+        rows.append((now, 1 - 0.5 ** (duration / halflife), s, n))
         if t % 10:
             continue
+        kept = sum(block.span for block in meter._history.blocks)
+        assert kept >= min(now, 6 * halflife) - 1e-9
+        assert len(meter._history.blocks) <= 192
+        weights, signal, noise = np.zeros(3)
+        for end, weight, s, n in rows:
+            if end > now - kept:
+                w = weight * 0.5 ** ((now - end) / halflife)
+                weights, signal, noise = weights + w, signal + w * s, noise + w * n
         reading = meter.read()
-        assert reading.signal == pytest.approx(signal / weight, rel=1e-8, abs=1e-8)
-        assert reading.noise == pytest.approx(noise / weight, rel=1e-8)
+        assert reading.signal == pytest.approx(signal / weights, rel=1e-8, abs=1e-8)
+        assert reading.noise == pytest.approx(noise / weights, rel=1e-8)
+
+
+@pytest.mark.parametrize("burst", [100.0, 1e4, 1e8])
+def test_one_update_that_all_but_diverges_is_never_taken_for_the_noise_scale(burst):
+    """Units of 5 observations; 8 of them are three times the noise scale, but all agree in the burst."""
+    halflife, truth = 20, 5 * 8 / 3
+    meter = NoiseScaleMeter(unit_observations=5, halflife=halflife * 8 * 5)
+    signal, noise = (moment[:, 0] for moment in gaussian(100, 8, 3.0, (600, 1), 0))
+    signal[300], noise[300] = burst * (signal[300] + noise[300]), burst * noise[300]
+    known = set()
+    for t in range(600):
+        meter.update(Moments(float(signal[t]), float(noise[t]), 8))
+        reading = meter.read()
+        if t >= 300 and reading.value is not None:
+            known.add(t)
+            assert 0.9 * reading.low <= truth <= 1.1 * reading.high, f"{t - 300} updates after: {reading}"
+    assert set(range(300 + 6 * halflife + 3, 600)) <= known
 
 
 def test_value_is_the_ratio_in_observations():
@@ -154,7 +177,7 @@ def test_resuming_changes_no_bit(save, before):
 
 def test_state_stays_small():
     meter = fed(NoiseScaleMeter(5, 4000), 3000)
-    assert len(meter.state_dict()["blocks"]) <= 6 * BLOCKS_PER_HALFLIFE == 96
+    assert len(meter.state_dict()["blocks"]) <= 12 * BLOCKS_PER_HALFLIFE == 192
 
 
 @given(st.integers(-30, 30), st.integers(-30, 30))

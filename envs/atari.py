@@ -21,6 +21,7 @@ from envs.atari_game import check_game
 from envs.atari_picture import SIZE
 from envs.atari_worker import FIRST, SECOND, WHOLE
 from envs.batched import BatchedEnv, EnvError, Step
+from envs.page_lock import PageLock
 from envs.protocol import PROTOCOLS, Protocol
 
 STACK = 4
@@ -90,9 +91,12 @@ class AtariEnv(BatchedEnv):
             raise EnvError(f"workers must be at least 1, got {workers}")
         if not 0.0 <= own_share <= 1.0:
             raise EnvError(f"own_share is a part of the games between 0 and 1, got {own_share}")
+        self._lock: PageLock | None = None
         self._crew = Crew(game, self.protocol, num_envs, members, own_share)
         self.action_names = self._crew.action_names
         self._memory = self._crew.memory
+        if self.device.type == "cuda":
+            self._lock = PageLock(self._memory["frames"])
         self.action_space = spaces.Discrete(len(self.action_names))
         self.observation_space = spaces.Box(0, 255, (STACK, SIZE, SIZE), np.uint8)
         first, second = self.halves
@@ -216,6 +220,8 @@ class AtariEnv(BatchedEnv):
 
     def close(self) -> None:
         """End the workers."""
+        if self._lock is not None:
+            self._lock.release()
         self._crew.close()
 
     def __del__(self) -> None:

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 import envs
 import rl_gns
 from agents import a2c, ppo
+from agents.compilation import compile_torso
+from agents.frames import Frames
 from agents.networks import make_policy
 from agents.precision import use_bfloat16
 from agents.recall import Recall
@@ -159,7 +161,39 @@ def lane_battle(device: str, worlds: int = 64, decisions: int = 60) -> dict[str,
     return {"ok": True, "compared": f"1v1 and 5v5, {worlds} worlds, {decisions} decisions, bit for bit"}
 
 
-def resume(device: str, algo: str, observations: int) -> dict[str, Any]:
+def frames(device: str, steps: int = 16, streams: int = 8) -> dict[str, Any]:
+    """Stacks gathered on the device from single frames against those gathered on the CPU, bit for bit."""
+    generator, found = torch.Generator().manual_seed(3), []
+    obs = torch.randint(0, 256, (steps, streams, 4, 84, 84), dtype=torch.uint8, generator=generator)
+    ended = torch.rand(steps, streams, generator=generator) < 0.2
+    order = torch.randperm(steps * streams, generator=generator)
+    for where in ("cpu", device):
+        store = Frames(steps, streams, (4, 84, 84), torch.uint8, torch.device(where))
+        for t in range(steps):
+            store.write(t, slice(None), obs[t].to(where))
+        stacks = store.stacks(ended.to(where)).transpose(0, 1).flatten(0, 1)
+        found.append(stacks[order.to(where)].tensor().cpu())
+    return {"ok": torch.equal(*found), "compared": f"{steps * streams} stacks, bit for bit"}
+
+
+def compiled(device: str, rows: int = 64) -> dict[str, Any]:
+    """The gradient through a compiled torso against that through the layers, on the device."""
+    generator = torch.Generator().manual_seed(0)
+    obs = torch.randint(0, 256, (rows, 4, 84, 84), dtype=torch.uint8, generator=generator).to(device)
+    gradients = []
+    with no_tf32():
+        for fast in (False, True):
+            policy = policy_on(device)
+            if fast:
+                compile_torso(policy, obs[:1], [], [rows])
+            distribution, value = policy(obs)
+            (distribution.log_probs.square().mean() + value.square().mean()).backward()
+            gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+    apart = distance(gradients[1], gradients[0])
+    return {"ok": apart < TOLERANCE, "largest difference": apart}
+
+
+def resume(device: str, algo: str, observations: int, **settings: Any) -> dict[str, Any]:
     """A Pong run stopped halfway and resumed against one in one go, bit for bit."""
     common: dict[str, Any] = {
         "env": "atari:pong",
@@ -170,6 +204,7 @@ def resume(device: str, algo: str, observations: int) -> dict[str, Any]:
         "log_every": observations // 8,
         "checkpoint_every": observations // 4,
         "tensorboard": False,
+        **settings,
     }
     with tempfile.TemporaryDirectory() as folder:
         whole, halves = Path(folder, "whole"), Path(folder, "halves")
@@ -189,7 +224,12 @@ def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
         "a2c: losses, gradient, moments, step": lambda: learning(device, "a2c", steps, streams),
         "ppo: losses, gradient, moments, steps": lambda: learning(device, "ppo", steps, streams),
         "bfloat16 gradient": lambda: bfloat16(device, 8 if tiny else 64),
+        "compiled torso": lambda: compiled(device, 8 if tiny else 64),
+        "single frames": lambda: frames(device),
         "moba worlds": lambda: lane_battle(device, 4 if tiny else 64, 5 if tiny else 60),
         "a2c resumed": lambda: resume(device, "a2c", observations),
         "ppo resumed": lambda: resume(device, "ppo", 512 if tiny else 20_480),
+        "ppo resumed, learning beside playing": lambda: resume(
+            device, "ppo", 512 if tiny else 20_480, overlap="learn"
+        ),
     }

@@ -50,7 +50,7 @@ class Variant(NamedTuple):
 
 
 def moba(name: str, env: str = "moba:1v1", stages: tuple[int, ...] = (0, SHORT), **settings: Any) -> Variant:
-    """A variant of the defaults, whose worlds all start at once; nothing is measured while it trains."""
+    """A variant of the defaults, but for λ and that all worlds start at once; nothing is measured while it trains."""
     options = {"threads": 1, **settings.pop("options", {})}
     config = rl_gns.TrainConfig(
         env=env,
@@ -61,6 +61,7 @@ def moba(name: str, env: str = "moba:1v1", stages: tuple[int, ...] = (0, SHORT),
         tensorboard=False,
         threads=1,
         start_spread=0,
+        gae_lambda=0.99,
         env_options=options,
         **settings,
     )

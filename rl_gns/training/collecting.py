@@ -130,7 +130,8 @@ class Collector:
         rollout.truncated[t, rows] = step.truncated
         rollout.bootstrap[t, rows] = 0
         if step.final_obs is not None and bool(step.truncated.any()):
-            rollout.bootstrap[t, rows][step.truncated] = self.policy(step.final_obs[step.truncated])[1]
+            value = self.policy(step.final_obs[step.truncated])[1]
+            rollout.bootstrap[t, rows][step.truncated] = value.to(rollout.bootstrap.dtype)
 
     def _learnt(self, obs: Tensor) -> Tensor:
         return obs if self._selfplay is None else obs[self._selfplay.learnt]

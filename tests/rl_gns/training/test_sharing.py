@@ -34,7 +34,7 @@ config = TrainConfig(
 trainer = Trainer(resolve(config))
 trainer.policy.double()
 moments, seen = [], []
-for _ in range(12):  # past the end of a game, at 75 decisions
+for _ in range(20):  # past the end of the second games, of 75 decisions; the first are cut short
     trainer.update()
     moments.append(list(trainer.backward.moments))
     seen.append(trainer.rollout.obs.transpose(0, 1).clone())
@@ -146,7 +146,7 @@ class Two(Ranks):
 
 def test_worlds_are_shared_out_by_number() -> None:
     config = resolve(TrainConfig(env="moba:1v1", algo="ppo", num_envs=80, env_options={"first_world": 100}))
-    assert sharing.shared_out(config, Two()) == (40, 4, {"first_world": 140})
+    assert sharing.shared_out(config, Two()) == (40, 4, {"start_spread": 4500, "first_world": 140})
 
 
 @pytest.mark.parametrize(

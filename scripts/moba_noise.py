@@ -31,7 +31,7 @@ from rl_gns.training import config as configs
 from rl_gns.training import frozen, ladder
 
 RESULTS = Path(__file__).parent / "results" / "moba_noise"
-ROLLOUT, DECISIONS_PER_SECOND = 128, 7.5
+ROLLOUT = 128
 GROUPS, WORLDS = 16, 2
 STEP, SHORT = 125_000, 500_000
 STAGES = (0, 250_000, 500_000, 1_000_000, 3_000_000)
@@ -137,7 +137,7 @@ def work(out: Path, pong: list[Path], only: str) -> Iterator[str]:
                 found = ladder.climb(policy, config, GAMES, seed=MEASURING_SEED, among=among)
                 row["rating"] = found.ratings[ladder.POLICY].mean
                 row |= {f"wins_{s.opponent}": s.wins / s.games for s in found.standings}
-            rounds = round(length * DECISIONS_PER_SECOND / ROLLOUT)
+            rounds = round(length * configs.DECISIONS_PER_SECOND / ROLLOUT)
             yield note(variant.name, config, stage, state, rounds, row)
     for path in pong:
         run = rl_gns.load_run(path)

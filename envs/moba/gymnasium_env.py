@@ -57,12 +57,12 @@ class MobaVectorEnv(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
         step = self.env.step(torch.from_numpy(np.asarray(actions)))
         infos: dict[str, Any] = {}
         if step.final_obs is not None:
-            ended = step.terminated.numpy()
+            ended, scored = (step.terminated | step.truncated).numpy(), step.terminated.numpy()
             final = np.full(self.num_envs, None, object)
             for stream in np.flatnonzero(ended):
                 final[stream] = step.final_obs[stream].numpy()
-            score = np.where(ended, step.score.numpy(), 0.0)
-            infos = {"final_obs": final, "_final_obs": ended, "score": score, "_score": ended}
+            score = np.where(scored, step.score.numpy(), 0.0)
+            infos = {"final_obs": final, "_final_obs": ended, "score": score, "_score": scored}
         reward = step.reward.double().numpy()
         return step.obs.numpy(), reward, step.terminated.numpy(), step.truncated.numpy(), infos
 
@@ -111,12 +111,12 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
     def step(self, action: NDArray[np.int64]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         """One decision; action int64 [3]. `info["score"]` when the game ends."""
         step = self.env.step(torch.from_numpy(np.asarray(action))[None])
-        over = bool(step.terminated[0])
+        over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
-        self._started = not over
+        self._started = not (over or cut)
         obs = step.obs if step.final_obs is None else step.final_obs
         info = {"score": float(step.score[0])} if over else {}
-        return obs[0].numpy().copy(), float(step.reward[0]), over, False, info
+        return obs[0].numpy().copy(), float(step.reward[0]), over, cut, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """RGB picture, or None without a render mode."""

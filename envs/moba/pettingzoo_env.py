@@ -76,9 +76,9 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
             raise EnvError(f"no action for {', '.join(missing)}; every agent acts in every step")
         given = np.stack([np.asarray(actions[agent]) for agent in self.possible_agents])
         step = self.env.step(torch.from_numpy(given))
-        over = bool(step.terminated[0])
+        over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
-        self._started = not over
+        self._started = not (over or cut)
         rows = enumerate(self.possible_agents)
         observations = self._observations(step.obs if step.final_obs is None else step.final_obs)
         rewards = {agent: float(step.reward[row]) for row, agent in rows}
@@ -86,9 +86,9 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
             agent: {"score": float(step.score[row])} if over else {}
             for row, agent in enumerate(self.possible_agents)
         }
-        self.agents = [] if over else self.agents
-        ends = dict.fromkeys(self.possible_agents, over)
-        return observations, rewards, ends, dict.fromkeys(self.possible_agents, False), infos
+        self.agents = self.agents if self._started else []
+        ends, cuts = (dict.fromkeys(self.possible_agents, end) for end in (over, cut))
+        return observations, rewards, ends, cuts, infos
 
     def render(self) -> NDArray[np.uint8] | None:
         """RGB picture, or None without a render mode."""

@@ -24,7 +24,7 @@ from agents.networks import make_policy
 from envs import BatchedEnv
 from envs.moba.opponents import OPPONENTS, Scripted
 from rl_gns.errors import UserError
-from rl_gns.training.config import TrainConfig
+from rl_gns.training.config import DECISIONS_PER_SECOND, TrainConfig
 from rl_gns.training.loop import Trainer
 
 Player = Callable[[Tensor], Tensor]
@@ -34,7 +34,6 @@ Results = dict[tuple[str, str], list[float]]
 POLICY = "policy"
 SPEED_UP, FRAMES, GIF_FRAMES = 8, 30, 7.5
 """A film runs 8 times as fast as the game, with so many pictures a second."""
-DECISIONS_PER_SECOND = 7.5
 
 
 class Standing(NamedTuple):

@@ -94,6 +94,34 @@ def test_rewards_of_the_two_sides_cancel_and_all_end_together():
     assert scores["blue_0"] == scores["blue_1"] == -scores["red_0"] == -scores["red_1"]
 
 
+def test_a_game_that_is_cut_ends_for_the_adapters_too():
+    options = {"game_length": 10.0, "start_spread": 75}
+    vector = MobaVectorEnv("1v1", 4, **options)
+    vector.reset()
+    seen = np.zeros(vector.num_envs, bool)
+    for _ in range(75):
+        _, _, ended, cut, infos = vector.step(np.zeros((vector.num_envs, 3), np.int64))
+        if (ended | cut).any():
+            shown = [obs is not None for obs in infos["final_obs"]]
+            assert shown == (ended | cut).tolist()
+            assert (infos["_score"] == ended).all()
+        seen |= cut
+    assert seen.any()
+    single = MobaGymEnv(**options)
+    single.reset(seed=3)
+    parallel = MobaParallelEnv("1v1", **options)
+    parallel.reset(seed=3)
+    ends = [single.step(np.zeros(3, np.int64))[2:4] for _ in range(75)]
+    assert (False, True) in ends
+    for _ in range(75):
+        still = {agent: np.zeros(3, np.int64) for agent in parallel.agents}
+        _, _, over, cut, _ = parallel.step(still)
+        if not parallel.agents:
+            break
+    assert all(cut.values())
+    assert not any(over.values())
+
+
 def test_bad_input_is_one_clear_line():
     with pytest.raises(EnvError, match="one hero"):
         MobaGymEnv(opponent="none")

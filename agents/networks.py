@@ -24,8 +24,17 @@ from agents.initialization import orthogonal
 
 
 def pictures(obs: Tensor) -> Tensor:
-    """[B, C, H, W] uint8 -> float32 in [0, 1], channels last: the layout in which CPU convolutions run 1.4x faster."""
-    return obs.to(torch.float32, memory_format=torch.channels_last).mul_(1.0 / 255.0)
+    """[B, C, H, W] uint8 -> float32 in [0, 1], channels last: the layout in which CPU convolutions run 1.4x faster.
+
+    On a CPU channel by channel, which takes half the time of torch's own conversion across layouts. Written without
+    asking for a memory format, which `torch.func.vmap` can't do.
+    """
+    if obs.device.type != "cpu":
+        return torch.stack(obs.unbind(1), -1).to(torch.float32).mul_(1.0 / 255.0).permute(0, 3, 1, 2)
+    found = obs.new_empty(obs.shape[0], *obs.shape[2:], obs.shape[1], dtype=torch.float32)
+    for channel in range(obs.shape[1]):
+        found[..., channel] = obs[:, channel]
+    return found.mul_(1.0 / 255.0).permute(0, 3, 1, 2)
 
 
 class ActionHead(nn.Module):

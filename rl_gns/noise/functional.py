@@ -53,7 +53,7 @@ def functional_backward(
     Raises:
         ValueError: a reduced loss, fewer than two units, units of unequal number, batch norm, parameters of
             several devices or dtypes, a parameter the loss does not depend on, a module that `vmap` can't run (one
-            that asks for a memory format, as the `nature` network does; a cuDNN recurrence). `.grad` is then
+            that asks for a memory format; a cuDNN recurrence). `.grad` is then
             as it was.
     """
     refuse_batch_norm(module)

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from agents.distributions import Categorical, Gaussian, Joint
-from agents.networks import make_policy
+from agents.networks import make_policy, pictures
 
 PICTURES = spaces.Box(0, 255, (4, 84, 84), np.uint8)
 
@@ -42,6 +42,15 @@ def test_channels_last_changes_nothing_but_speed(name: str) -> None:
     finally:
         networks.pictures = original
     torch.testing.assert_close(fast.double(), slow, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_are_the_plain_conversion_to_the_bit_also_under_vmap(channels: int) -> None:
+    obs = torch.randint(0, 256, (5, channels, 7, 9), dtype=torch.uint8)
+    found = pictures(obs)
+    assert torch.equal(found, obs.float() * (1 / 255))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(torch.vmap(lambda one: pictures(one[None])[0])(obs), found)
 
 
 def test_weights_come_from_the_seed_and_leave_the_global_state() -> None:

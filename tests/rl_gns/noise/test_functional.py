@@ -45,6 +45,17 @@ class Recurrent(nn.Module):
         return torch.stack(seen)
 
 
+class AsksForLayout(nn.Module):
+    """What `vmap` can't run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(2, 1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.to(torch.float32, memory_format=torch.channels_last)).mean((1, 2, 3))
+
+
 class Attention(nn.Module):
     """Across the steps of a rollout, with normalisation."""
 
@@ -94,13 +105,17 @@ def test_equals_a_pass_per_unit(name: str, at_once: int) -> None:
         torch.testing.assert_close(p.grad, 1 + 0.5 * g, rtol=1e-5, atol=1e-5 * float(g.abs().max()))
 
 
-@pytest.mark.parametrize("network", ["pictures", "mlp"])
+@pytest.mark.parametrize("network", ["pictures", "mlp", "nature", "impala"])
 def test_equals_the_one_pass_with_rules(network: str) -> None:
     g = torch.Generator().manual_seed(3)
     actions, advantages = torch.randint(0, 4, (N, T), generator=g), torch.randn(N, T, generator=g)
     if network == "mlp":
         policy: Any = make_policy("mlp", spaces.Box(-1, 1, (5,)), spaces.Discrete(4))
         units = torch.randn(N, T, 5, generator=g), actions, advantages
+    elif network != "pictures":
+        policy = make_policy(network, spaces.Box(0, 255, (2, 40, 40), np.uint8), spaces.Discrete(4))
+        obs = torch.randint(0, 256, (N, T, 2, 40, 40), dtype=torch.uint8, generator=g)
+        units = obs, actions, advantages
     else:
         torso = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten())
         policy = Shared(nn.Sequential(torso, nn.Linear(100, 8)), 8, spaces.Discrete(4))
@@ -123,17 +138,11 @@ def test_equals_the_one_pass_with_rules(network: str) -> None:
 
 
 def test_a_module_that_vmap_cannot_run_is_refused_in_one_line() -> None:
-    policy = make_policy("nature", spaces.Box(0, 255, (2, 40, 40), np.uint8), spaces.Discrete(4))
-    obs = torch.zeros(N, T, 2, 40, 40, dtype=torch.uint8)
-
-    def losses(net: Any, unit: Tensor) -> Tensor:
-        distribution, value = net(unit)
-        return distribution.entropy() + value
-
+    module, units = AsksForLayout(), torch.zeros(N, T, 2, 5, 5, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"cannot run this module .*: use per_environment_backward") as error:
-        functional_backward(losses, policy, obs)
+        functional_backward(lambda net, unit: net(unit), module, units)
     assert "\n" not in str(error.value)
-    assert all(p.grad is None for p in policy.parameters())
+    assert all(p.grad is None for p in module.parameters())
 
 
 def test_bad_input_is_refused_in_one_line_and_leaves_no_trace() -> None:

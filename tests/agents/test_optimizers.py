@@ -1,0 +1,58 @@
+"""The optimizer's one pass over the weights against the same steps as torch operations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from agents.optimizers import RMSpropTF
+
+
+def weights() -> dict[str, Tensor]:
+    """Of every way to lie in memory; the last has gaps, one has its gradient in another order."""
+    torch.manual_seed(0)
+    return {
+        "vector": torch.randn(7),
+        "matrix": torch.randn(5, 3),
+        "pictures": torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last),
+        "transposed": torch.randn(3, 5).t(),
+        "other order": torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last),
+        "gaps": torch.randn(6, 4)[:, ::2],
+    }
+
+
+def gradient(name: str, weight: Tensor) -> Tensor:
+    found = torch.randn(weight.shape)
+    if name == "pictures":
+        found = found.contiguous(memory_format=torch.channels_last)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(weights()))
+def test_rmsprop_in_one_pass_equals_torchs_operations(name: str) -> None:
+    torch.manual_seed(1)
+    start = weights()[name]
+    ours, plain = nn.Parameter(start), nn.Parameter(start.clone(memory_format=torch.preserve_format))
+    one_pass, several = (RMSpropTF([p], lr=1e-2, alpha=0.9, eps=1e-3) for p in (ours, plain))
+    several._in_one_pass = lambda *_: False  # type: ignore[method-assign]
+    for _ in range(5):
+        g = gradient(name, start)
+        ours.grad, plain.grad = g, g.clone(memory_format=torch.preserve_format)
+        one_pass.step()
+        several.step()
+    torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        one_pass.state[ours]["square_avg"], several.state[plain]["square_avg"], rtol=1e-6, atol=1e-7
+    )
+
+
+def test_one_pass_is_taken_where_memory_has_no_gaps() -> None:
+    taken = {}
+    for name, start in weights().items():
+        p = nn.Parameter(start)
+        p.grad = gradient(name, start)
+        optimizer = RMSpropTF([p])
+        optimizer.state[p]["square_avg"] = torch.ones_like(p)
+        taken[name] = optimizer._in_one_pass(p, 0.9, 1e-3, 1e-2)
+    assert {name for name, found in taken.items() if found} == {"vector", "matrix", "pictures"}

@@ -29,6 +29,7 @@ from agents.rollout import Batch, Rollout
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.noise import NoiseScaleMeter
 from rl_gns.training.ahead import POLICY_LAG, Ahead
+from rl_gns.training.allocation import keep_freed_memory
 from rl_gns.training.collecting import Collector, Game
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
@@ -80,6 +81,8 @@ class Trainer:
         """
         self.config = config
         self.device = pick_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.ranks = Ranks()

@@ -3,7 +3,8 @@
 One process per core. Each does, with one thread and without telling anybody, whole updates' worth of: `act` of the
 emulators (4 frames a decision), pictures, one copy of each newest frame, forward passes that act, passes that learn,
 optimizer steps. Nothing is exchanged and nobody waits. The network's passes are also done by one process with a thread
-per core. See `limits.py` for what follows. It knows nothing of trainers or of noise.
+per core. See `limits.py` for what follows. Memory is kept as a run keeps it (`allocation.py`).
+It knows nothing of trainers or of noise.
 """
 
 from __future__ import annotations
@@ -179,6 +180,9 @@ class Emulation:
 def _serve(connection: Connection, game: str, size: Size, cores: int, arithmetic: bool) -> None:
     import torch
 
+    from rl_gns.training.allocation import keep_freed_memory
+
+    keep_freed_memory()
     torch.set_num_threads(1)
     emulation = Emulation(game, max(1, min(size.num_envs // cores, MOST_GAMES)))
     passes = Arithmetic(size) if arithmetic else None

@@ -11,10 +11,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from agents.memory import Seen
 from agents.networks import Shared
 
 
-def compile_torso(policy: nn.Module, blank: Tensor, acting: Iterable[int], learning: Iterable[int]) -> None:
+def compile_torso(
+    policy: nn.Module, blank: Tensor | Seen, acting: Iterable[int], learning: Iterable[int]
+) -> None:
     """Compile the torso of `policy`, and use it from now on; takes up to a minute.
 
     Args:
@@ -26,7 +29,7 @@ def compile_torso(policy: nn.Module, blank: Tensor, acting: Iterable[int], learn
     Raises:
         ValueError: no such torso; or it can't be compiled here, and why.
     """
-    if not isinstance(policy, Shared):
+    if not isinstance(policy, Shared) or isinstance(blank, Seen):
         raise ValueError("compile is for the networks nature and impala: the others are too small to gain")
     mode = "reduce-overhead" if blank.device.type == "cuda" else None
     compiled = torch.compile(policy.torso, mode=mode, dynamic=False)

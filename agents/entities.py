@@ -7,7 +7,8 @@
 Every layer runs once, on all rows of its kind together, as [B, rows, features]: what tells an entity's block is
 part of its features, so that gradient norms per environment come out of the same pass.
 
-It knows no world: where the blocks lie is told by a `Layout`, by structure and not by import. There is no memory.
+It knows no world: where the blocks lie is told by a `Layout`, by structure and not by import. With `lstm` a memory
+stands between the dense layers and what is decided.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from agents.distributions import Branching, Categorical
 from agents.initialization import orthogonal
+from agents.memory import LSTM, Seen
 
 WIDTH, TRUNK, KEY = 48, 128, 32
 
@@ -110,9 +112,13 @@ class Entities(nn.Module):
     direction_of: Tensor
 
     def __init__(
-        self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any], layout: Layout
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        layout: Layout,
+        lstm: bool = False,
     ) -> None:
-        """Raises ValueError if the layout does not fit the spaces."""
+        """Raises ValueError if the layout does not fit the spaces. lstm: remember, and be called with `Seen`."""
         super().__init__()
         blocks = layout.blocks
         entities = dict.fromkeys(b.entity for b in blocks.values() if b.entity not in ("global", "mask"))
@@ -149,9 +155,12 @@ class Entities(nn.Module):
         self.choice = orthogonal(nn.Linear(TRUNK, len(names) + sizes[2]), 0.01)
         self.value = orthogonal(nn.Linear(TRUNK, 1), 1.0)
         self.split = [len(names), sizes[2]]
+        self.lstm = LSTM(TRUNK, TRUNK) if lstm else None
+        self.memory_size = self.lstm.memory_size if self.lstm is not None else 0
 
-    def forward(self, obs: Tensor) -> tuple[Branching, Tensor]:
-        """obs [B, D], integers or floats."""
+    def forward(self, inputs: Tensor | Seen) -> tuple[Branching, Tensor]:
+        """inputs: observations [B, D], integers or floats."""
+        obs = inputs.obs if isinstance(inputs, Seen) else inputs
         numbers = obs[:, : self.masks["kind"].start].to(self.value.weight.dtype)
         encodings, pools = [], []
         for kind in self.kinds.values():
@@ -161,6 +170,10 @@ class Entities(nn.Module):
         pools.append(F.relu(self.globals(numbers[:, self.masks["global"]] * self.scale)))
         x = F.relu(self.dense1(torch.cat(pools, -1)))
         x = F.relu(self.dense2(x))
+        if self.lstm is not None:
+            if not isinstance(inputs, Seen):
+                raise TypeError("a network with memory is called with what it saw and remembers: `Seen`")
+            x = self.lstm(x, inputs)
         kinds, directions = self.choice(x).split(self.split, -1)
         keys = self.key(torch.cat(encodings, 1))  # [B, R, KEY]
         queries = self.query(x).unflatten(1, (self.variants, KEY))

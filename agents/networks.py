@@ -1,9 +1,9 @@
 """Policies by name: observation -> (action distribution, value).
 
 `nature` (Mnih et al. 2015) and `impala` (Espeholt et al. 2018, the 15-layer residual torso) for pictures, `mlp`
-for vectors, `entities` for rows of entities (see `entities.py`). The torso is shared between policy and value for
-pictures and apart for vectors, as in the published baselines. Initialisation: orthogonal, gain √2 in the torso,
-0.01 for the policy head, 1 for the value head, zero biases.
+for vectors, `entities` and, with memory, `entities-lstm` for rows of entities (see `entities.py`). The torso is shared
+between policy and value for pictures and apart for vectors, as in the published baselines. Initialisation: orthogonal,
+gain √2 in the torso, 0.01 for the policy head, 1 for the value head, zero biases.
 """
 
 from __future__ import annotations
@@ -238,6 +238,8 @@ NETWORKS: dict[str, Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], nn.Mo
     "mlp": MLP,
     "tabular": Tabular,
 }
+OF_ENTITIES = ("entities", "entities-lstm")
+"""Networks that want a layout."""
 
 
 def make_policy(
@@ -255,14 +257,14 @@ def make_policy(
     if name == "auto":
         pictures_or_not = "nature" if len(observation_space.shape or ()) == 3 else "mlp"
         name = pictures_or_not if layout is None else "entities"
-    if name not in (*NETWORKS, "entities"):
-        raise ValueError(f"unknown network {name!r}; there are {', '.join(sorted([*NETWORKS, 'entities']))}")
+    if name not in (*NETWORKS, *OF_ENTITIES):
+        raise ValueError(
+            f"unknown network {name!r}; there are {', '.join(sorted([*NETWORKS, *OF_ENTITIES]))}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name != "entities":
+        if name in NETWORKS:
             return NETWORKS[name](observation_space, action_space)
         if layout is None:
-            raise ValueError(
-                f"network 'entities' wants a layout of entity rows, {observation_space} has none"
-            )
-        return Entities(observation_space, action_space, layout)
+            raise ValueError(f"network {name!r} wants a layout of entity rows, {observation_space} has none")
+        return Entities(observation_space, action_space, layout, lstm=name == "entities-lstm")

@@ -145,7 +145,7 @@ def update(
     Args:
         policy: what is trained.
         optimizer: of its parameters.
-        batch: this rank's observations.
+        batch: this rank's observations; a network with memory keeps each sequence of them in one minibatch.
         settings: hyperparameters; minibatches are of all ranks' observations together.
         generator: of the order of observations, in the same state on all ranks.
         chunk: observations whose gradient is taken at once; None: a whole minibatch. Changes only rounding.
@@ -155,13 +155,17 @@ def update(
         FloatingPointError: a gradient is not finite; the step that would have used it is not taken.
     """
     flat = batch.flat()
-    rows = flat.advantage.shape[0]
+    rows, length = flat.advantage.shape[0], flat.sequence
     everyone = rows * ranks.count
     size = everyone // settings.minibatches
+    at_once = max(1, (chunk or size) // length) * length
+    within = torch.arange(length)
     seen: list[Tensor] = []
     norms: list[float] = []
     for _ in range(settings.epochs):
-        order = torch.randperm(everyone, generator=generator, device=generator.device if generator else "cpu")
+        device = generator.device if generator else "cpu"
+        order = torch.randperm(everyone // length, generator=generator, device=device)
+        order = (order[:, None] * length + within.to(order.device)).flatten()
         for drawn in order.to(flat.advantage.device).split(size):
             mine = ranks.own(drawn, rows)
             advantage = flat.advantage[mine]
@@ -169,7 +173,7 @@ def update(
                 advantage = normalized(advantage, ranks)
             optimizer.zero_grad(set_to_none=True)
             sums = advantage.new_zeros(5)
-            for at, own in zip(advantage.split(chunk or size), mine.split(chunk or size), strict=True):
+            for at, own in zip(advantage.split(at_once), mine.split(at_once), strict=True):
                 parts = loss(policy, dataclasses.replace(flat[own], advantage=at), settings.clip)
                 total = parts.total(settings.value_coef, settings.entropy_coef)
                 (total.sum() / len(drawn)).backward()

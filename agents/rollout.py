@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from agents.frames import Frames, Stacks
+from agents.memory import Seen
 from agents.returns import gae
 
 _DTYPES = {"uint8": torch.uint8, "int16": torch.int16, "float32": torch.float32, "float64": torch.float32}
@@ -39,6 +40,10 @@ class Rollout:
     """[T, N] V(final observation) where truncated, 0 elsewhere"""
     last_value: Tensor
     """[N] V of the observation after the last decision"""
+    memory: Tensor
+    """[T, N, S] what the network remembered before it; S = 0 without memory"""
+    sequence: int = 1
+    """Decisions that a network with memory learns as one sequence; divides T"""
 
     @classmethod
     def empty(
@@ -50,8 +55,14 @@ class Rollout:
         device: torch.device,
         *,
         stacked: bool = False,
+        memory: int = 0,
+        sequence: int = 1,
     ) -> Rollout:
-        """Storage for [steps, streams]. stacked: observations share frames, see `Frames`."""
+        """Storage for [steps, streams].
+
+        stacked: observations share frames, see `Frames`. memory: numbers remembered of a stream, learnt from in
+        sequences of so many decisions, see `Seen`.
+        """
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(steps, streams, *shape, dtype=dtype, device=device)
@@ -74,6 +85,8 @@ class Rollout:
             truncated=zeros(dtype=torch.bool),
             bootstrap=zeros(),
             last_value=torch.zeros(streams, device=device),
+            memory=zeros(memory),
+            sequence=sequence,
         )
 
     @property
@@ -86,15 +99,21 @@ class Rollout:
         """N."""
         return self.reward.shape[1]
 
-    def blank(self, count: int) -> Tensor:
+    def blank(self, count: int) -> Tensor | Seen:
         """`count` observations of zeros."""
         if isinstance(self.obs, Frames):
-            memory = self.obs.memory
-            return memory.new_zeros(count, self.obs.depth, *memory.shape[1:])
-        return self.obs.new_zeros(count, *self.obs.shape[2:])
+            frames = self.obs.memory
+            return frames.new_zeros(count, self.obs.depth, *frames.shape[1:])
+        obs = self.obs.new_zeros(count, *self.obs.shape[2:])
+        if not self.memory.shape[-1]:
+            return obs
+        fresh = self.terminated.new_zeros(count)
+        return Seen(obs, self.memory.new_zeros(count, self.memory.shape[-1]), fresh)
 
-    def see(self, t: int, rows: slice, obs: Tensor) -> None:
+    def see(self, t: int, rows: slice, obs: Tensor | Seen) -> None:
         """Keep what the streams `rows` saw at time t, [n, ...]; the times in their order."""
+        if isinstance(obs, Seen):
+            self.memory[t, rows], obs = obs.memory, obs.obs
         if isinstance(self.obs, Frames):
             self.obs.write(t, rows, obs)
         else:
@@ -112,7 +131,8 @@ class Rollout:
     def _memory(self) -> Iterator[tuple[str, Tensor]]:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            yield field.name, value.memory if isinstance(value, Frames) else value
+            if field.name != "sequence":
+                yield field.name, value.memory if isinstance(value, Frames) else value
 
     def batch(self, gamma: float, gae_lambda: float) -> Batch:
         """Returns and advantages of a full rollout; [T, N] each, advantages as GAE gives them (A2C: λ = 1)."""
@@ -126,7 +146,11 @@ class Rollout:
             gamma,
             gae_lambda,
         )
-        obs = self.obs.stacks(self.terminated | self.truncated) if isinstance(self.obs, Frames) else self.obs
+        ended = self.terminated | self.truncated
+        obs: Tensor | Stacks | Seen = self.obs.stacks(ended) if isinstance(self.obs, Frames) else self.obs
+        if self.memory.shape[-1] and isinstance(obs, Tensor):
+            fresh = torch.cat([torch.zeros_like(ended[:1]), ended[:-1]])
+            obs = Seen(obs, self.memory, fresh, self.sequence)
         return Batch(obs, self.actions, self.log_prob, advantage, advantage + self.value, self.value)
 
 
@@ -134,7 +158,7 @@ class Rollout:
 class Batch:
     """What a loss needs of a rollout; any leading shape [...], usually [T, N] or [rows]."""
 
-    obs: Tensor | Stacks
+    obs: Tensor | Stacks | Seen
     actions: Tensor
     log_prob: Tensor
     advantage: Tensor
@@ -145,7 +169,12 @@ class Batch:
         """Index every field's leading dimensions alike."""
         return Batch(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
-    def observations(self) -> Tensor:
+    @property
+    def sequence(self) -> int:
+        """Rows that must stay together, in their order."""
+        return self.obs.length if isinstance(self.obs, Seen) else 1
+
+    def observations(self) -> Any:
         """`obs` as a network takes it; a copy where it is kept as single frames."""
         return self.obs.tensor() if isinstance(self.obs, Stacks) else self.obs
 

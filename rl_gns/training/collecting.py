@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 import envs
 from agents.distributions import Share, Source
+from agents.memory import Memory
 from agents.ranks import Ranks
 from agents.recall import Recall
 from agents.rollout import Rollout
@@ -51,6 +52,7 @@ class Collector:
             recall,
             generator,
         )
+        self.memory = Memory(policy, rollout.streams, env.device)
         self._phase, self._selfplay, self._ranks, self._in_halves = phase, selfplay, ranks, in_halves
         alone = beside or env.device.type != "cpu" or torch.get_num_threads() == 1 or not env.steps_elsewhere
         self._rest = (lambda: None) if alone else sleeper()
@@ -69,7 +71,8 @@ class Collector:
         else:
             games = self._collect_whole()
         with self._phase("act"):
-            self.rollout.last_value = self.policy(self._learnt(self.env.observation()))[1]
+            last = self.memory.with_obs(self._learnt(self.env.observation()))
+            self.rollout.last_value = self.policy(last)[1]
         return sorted(itertools.chain(*self._ranks.gather(games)), key=lambda game: game[:2])
 
     def _collect_whole(self) -> list[Game]:
@@ -113,11 +116,12 @@ class Collector:
         return games
 
     def _act(self, t: int, rows: slice, obs: Tensor, source: Source) -> Tensor:
-        rollout = self.rollout
+        rollout, seen = self.rollout, self.memory.with_obs(obs, rows)
         with self.recall.recording(t, rows):
-            distribution, value = self.policy(obs)
+            distribution, value = self.policy(seen)
         actions: Tensor = distribution.sample(source)
-        rollout.see(t, rows, obs)
+        rollout.see(t, rows, seen)
+        self.memory.keep(seen, rows)
         rollout.actions[t, rows] = actions
         rollout.log_prob[t, rows] = distribution.log_prob(actions)
         rollout.value[t, rows] = value
@@ -130,8 +134,9 @@ class Collector:
         rollout.truncated[t, rows] = step.truncated
         rollout.bootstrap[t, rows] = 0
         if step.final_obs is not None and bool(step.truncated.any()):
-            value = self.policy(step.final_obs[step.truncated])[1]
+            value = self.policy(self.memory.with_obs(step.final_obs, rows)[step.truncated])[1]
             rollout.bootstrap[t, rows][step.truncated] = value.to(rollout.bootstrap.dtype)
+        self.memory.forget(step.terminated | step.truncated, rows)
 
     def _learnt(self, obs: Tensor) -> Tensor:
         return obs if self._selfplay is None else obs[self._selfplay.learnt]

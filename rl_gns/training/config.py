@@ -49,7 +49,11 @@ class TrainConfig:
     while the present one is learnt from: another algorithm, since the policy that acts is one update old."""
 
     network: str = "auto"
-    """nature, impala, mlp, tabular or entities; auto takes nature for pictures, entities for moba, mlp otherwise."""
+    """nature, impala, mlp, tabular, entities or entities-lstm, which remembers; auto takes nature for pictures,
+    entities for moba, mlp otherwise."""
+    sequence: int | None = None
+    """entities-lstm: decisions that the gradient runs back through; divides rollout. Default: 16, or their greatest
+    common divisor."""
     precision: Literal["float32", "bf16"] = "float32"
     """bf16: nature and impala compute in bfloat16 while acting and in ppo's passes that learn; weights, a2c's backward
     pass and every measurement stay float32."""
@@ -266,12 +270,15 @@ def resolve(config: TrainConfig) -> TrainConfig:
         if config.algo == "a2c":
             defaults["rollout"] = 16  # it takes one step a rollout
         rollout = config.rollout or defaults["rollout"]
-        defaults["minibatches"] = math.gcd(16, rollout)  # divides, however many streams are learnt from
+        config = _with_sequence(config, rollout)
+        # Divides, however many streams are learnt from.
+        defaults["minibatches"] = math.gcd(16, rollout // (config.sequence or 1))
         length = config.env_options.get("game_length", GAME_LENGTH)
         # What is no number the world refuses, later.
         defaults["start_spread"] = 0 if isinstance(length, str) else round(DECISIONS_PER_SECOND * length)
     missing = {key: value for key, value in defaults.items() if getattr(config, key) is None}
     config = dataclasses.replace(config, **missing)
+    config = _with_sequence(config, config.rollout or 1)  # on other worlds too it is refused in one line
     for name in ("num_envs", "rollout", "epochs", "minibatches"):
         value = getattr(config, name)
         if not isinstance(value, int) or value < 1:
@@ -332,6 +339,22 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"minibatches={config.minibatches} does not divide num_envs x rollout = {config.batch} observations"
         )
     return config
+
+
+def _with_sequence(config: TrainConfig, rollout: int) -> TrainConfig:
+    """The configuration with its `sequence` where the network remembers. Raises UserError where one can't be."""
+    if config.network != "entities-lstm":
+        if config.sequence is not None:
+            raise UserError(
+                f"sequence={config.sequence} is for a network with memory: use network entities-lstm"
+            )
+        return config
+    if config.correlation_every:
+        raise UserError("correlation_every takes decisions one by one: use a network without memory")
+    sequence = config.sequence or math.gcd(16, rollout)
+    if sequence < 1 or rollout % sequence:
+        raise UserError(f"sequence must be at least 1 and divide rollout={rollout}, got {sequence}")
+    return dataclasses.replace(config, sequence=sequence)
 
 
 def _check_opponents(config: TrainConfig) -> None:

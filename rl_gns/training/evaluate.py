@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import envs
+from agents.memory import Memory
 from agents.networks import make_policy
 from rl_gns.errors import UserError
 from rl_gns.training.run import Run
@@ -89,11 +90,15 @@ def _play(
         ).to(device)
         policy.load_state_dict(state["policy"])
         env.reset()
+        memory = Memory(policy, env.num_streams, env.device)
         while len(games) < env.num_streams:
             if video is not None and 0 not in games:
                 pictures.append(env.render(0))
-            distribution, _ = policy(env.observation())
+            seen = memory.with_obs(env.observation())
+            distribution, _ = policy(seen)
+            memory.keep(seen)
             step = env.step(distribution.mode() if deterministic else distribution.sample(generator))
+            memory.forget(step.terminated | step.truncated)
             for i in (~step.score.isnan()).nonzero().squeeze(1).tolist():
                 games.setdefault(i, Game(float(step.score[i]), float(step.length[i])))
     if video is not None:

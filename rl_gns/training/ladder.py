@@ -20,6 +20,7 @@ from scipy.stats import binomtest
 from torch import Generator, Tensor, nn
 
 import envs
+from agents.memory import Memory
 from agents.networks import make_policy
 from envs import BatchedEnv
 from envs.moba.opponents import OPPONENTS, Scripted
@@ -73,17 +74,25 @@ class Ladder(NamedTuple):
 
 
 class PolicyPlayer:
-    """A network as a player; samples from its own random stream, or takes the likeliest action."""
+    """A network as a player; samples from its own random stream, or takes the likeliest action.
+
+    It plays one game of each stream it is first asked about: what it remembers is never forgotten.
+    """
 
     def __init__(self, policy: nn.Module, seed: int, deterministic: bool = False) -> None:
         self.policy, self.deterministic = policy, deterministic
         device = next(policy.parameters()).device
         self._generator = Generator(device).manual_seed(seed)
+        self._memory: Memory | None = None
 
     @torch.no_grad()
     def __call__(self, obs: Tensor) -> Tensor:
         """obs [n, ...]."""
-        distribution, _ = self.policy(obs)
+        if self._memory is None:
+            self._memory = Memory(self.policy, len(obs), obs.device)
+        seen = self._memory.with_obs(obs)
+        distribution, _ = self.policy(seen)
+        self._memory.keep(seen)
         actions = distribution.mode() if self.deterministic else distribution.sample(self._generator)
         return cast(Tensor, actions)
 

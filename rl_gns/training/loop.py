@@ -21,6 +21,7 @@ import envs
 from agents import a2c, ppo
 from agents.backward import InChunks
 from agents.compilation import compile_torso
+from agents.memory import memory_size
 from agents.networks import make_policy
 from agents.precision import plainly, use_bfloat16
 from agents.ranks import Ranks
@@ -109,12 +110,21 @@ class Trainer:
             )
             streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
             shape = (steps, streams, self.env.observation_space, self.env.action_space, self.device)
-            in_advance = config.overlap == "learn"
-            refuse_if_too_big(*shape, stacked=self.env.stacked, count=1 + in_advance)
-            self.rollout = Rollout.empty(*shape, stacked=self.env.stacked)
-            self.ahead = (
-                Ahead(self.policy, Rollout.empty(*shape, stacked=self.env.stacked)) if in_advance else None
-            )
+            in_advance, remembered = config.overlap == "learn", memory_size(self.policy)
+            refuse_if_too_big(*shape, stacked=self.env.stacked, memory=remembered, count=1 + in_advance)
+
+            def storage() -> Rollout:
+                sequence = config.sequence or 1
+                return Rollout.empty(*shape, stacked=self.env.stacked, memory=remembered, sequence=sequence)
+
+            minibatch = steps * streams * self.ranks.count // (config.minibatches or 1)
+            if config.algo == "ppo" and minibatch % (config.sequence or 1):
+                raise UserError(
+                    f"minibatches={config.minibatches} cuts sequences of {config.sequence} decisions apart: a "
+                    f"minibatch has {minibatch} observations; choose both so that it is a multiple"
+                )
+            self.rollout = storage()
+            self.ahead = Ahead(self.policy, storage()) if in_advance else None
             each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
             self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
             if config.compile:
@@ -135,7 +145,7 @@ class Trainer:
         )
         self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
         # Who acts one update behind has other outputs, and a compiled torso shows none of its layers'.
-        recalled = config.algo == "a2c" and self.ahead is None and not config.compile
+        recalled = config.algo == "a2c" and self.ahead is None and not config.compile and not remembered
         self.recall = Recall(self.policy, steps if recalled else 0, streams)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
@@ -329,6 +339,7 @@ class Trainer:
             "order": self.order.get_state(),
             "ahead": {} if self.ahead is None else self.ahead.state_dict(self.collector),
             "env": join_states(_as_tensors(self.env.state_dict()), self.ranks),
+            "memory": join_states({"state": self.collector.memory.state.clone()}, self.ranks),
             "meter": self.meter.state_dict(),
             "noise_parts": self.parts.state_dict(),
             "selfplay": self.selfplay.state_dict() if self.selfplay is not None else {},
@@ -355,6 +366,8 @@ class Trainer:
             self.order.set_state(state["order"].cpu())
             self.ahead.load_state_dict(state["ahead"], self.collector)
         self.env.load_state_dict(own)
+        if self.collector.memory.state.numel():
+            self.collector.memory.state.copy_(own_state(state["memory"], self.ranks)["state"])
         if self.config.chunk is None:  # rounding depends on it, and free memory comes and goes
             self._take_chunk(state.get("chunk", self.chunk))
         self.meter.load_state_dict(state["meter"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import gymnasium
 import torch
 from torch import Tensor, nn
 
+from agents.memory import Seen
 from agents.rollout import Rollout
 from envs.moba.memory import available
 from rl_gns.errors import UserError
@@ -21,12 +21,13 @@ def rollout_bytes(
     action_space: gymnasium.Space[Any],
     *,
     stacked: bool = False,
+    memory: int = 0,
 ) -> int:
     """Bytes of the storage for [steps, streams]."""
     nowhere = Rollout.empty(
-        steps, streams, observation_space, action_space, torch.device("meta"), stacked=stacked
+        steps, streams, observation_space, action_space, torch.device("meta"), stacked=stacked, memory=memory
     )
-    return sum(getattr(nowhere, field.name).nbytes for field in dataclasses.fields(nowhere))
+    return sum(tensor.nbytes for tensor in nowhere.state_dict().values())
 
 
 def refuse_if_too_big(
@@ -38,10 +39,12 @@ def refuse_if_too_big(
     free: int | None = None,
     *,
     stacked: bool = False,
+    memory: int = 0,
     count: int = 1,
 ) -> None:
     """Raises UserError, with the length that fits, if `count` rollouts do not fit into `free` bytes (None: ask)."""
-    need = count * rollout_bytes(steps, streams, observation_space, action_space, stacked=stacked)
+    each = rollout_bytes(steps, streams, observation_space, action_space, stacked=stacked, memory=memory)
+    need = count * each
     if free is None:
         free = free_bytes(device)
     if need > free:
@@ -53,7 +56,7 @@ def refuse_if_too_big(
         )
 
 
-def pass_bytes(policy: nn.Module, obs: Tensor) -> int:
+def pass_bytes(policy: nn.Module, obs: Tensor | Seen) -> int:
     """Bytes per observation that a gradient pass over many `obs` [rows, ...] holds at its peak.
 
     What autograd keeps of the forward pass, and as much again for gradients and what is in between.

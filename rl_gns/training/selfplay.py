@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from agents.distributions import Share
+from agents.memory import Memory
 from agents.ranks import ALONE, Ranks
 from agents.selfplay import PastSelves
 from envs import BatchedEnv, EnvError
@@ -87,6 +88,7 @@ class SelfPlay:
         self._generator = torch.Generator().manual_seed(seed)
         self._actions = torch.Generator(self.device).manual_seed(seed)
         self._player = copy.deepcopy(policy).requires_grad_(False)
+        self._memory = Memory(policy, env.num_streams, env.device)  # of the streams of past selves alone
         self.pool.add(policy)
         self.snapshots = 0
         try:
@@ -105,7 +107,9 @@ class SelfPlay:
             if member < 0:
                 joined[rows] = self.scripts[-1 - member](obs[rows])
                 continue
-            distribution, _ = functional_call(self._player, self.pool.weights[member], (obs[rows],))
+            seen = self._memory.with_obs(obs[rows], rows)
+            distribution, _ = functional_call(self._player, self.pool.weights[member], (seen,))
+            self._memory.keep(seen, rows)
             joined[rows] = distribution.sample(share)
         return joined
 
@@ -138,6 +142,7 @@ class SelfPlay:
 
     def take(self, step: Step) -> Step:
         """The learnt part of a step, with scores only of games against a past self or script; draws the next."""
+        self._memory.forget(step.terminated | step.truncated)
         obs, reward, terminated, truncated, score, length = (
             x[self.learnt]
             for x in (step.obs, step.reward, step.terminated, step.truncated, step.score, step.length)
@@ -173,6 +178,7 @@ class SelfPlay:
             "pool": self.pool.state_dict(),
             "playing": list(self.playing),
             "snapshots": self.snapshots,
+            "memory": self._memory.state.clone(),
             "generators": [self._generator.get_state(), self._actions.get_state()],
         }
 
@@ -182,6 +188,8 @@ class SelfPlay:
         for weights in self.pool.weights.values():
             weights.update({name: w.to(self.device) for name, w in weights.items()})
         self.playing, self.snapshots = list(state["playing"]), state["snapshots"]
+        if self._memory.state.numel():
+            self._memory.state.copy_(state["memory"])
         for generator, saved in zip((self._generator, self._actions), state["generators"], strict=True):
             generator.set_state(saved.cpu())
 

@@ -3,10 +3,11 @@
     python scripts/bench/train_speed.py                    # a table
     python scripts/bench/train_speed.py --json speed.json  # and the numbers
 
-All contenders live in one process tree and take turns, round after round, so that a machine whose speed drifts
-slows them alike. Printed: the median observations per second, its range, and the median of the ratios round by
-round. Our runs measure the noise scale as they do by default; SB3 measures nothing. SB3 runs both in one process
-and with one worker process per processor; the ratio is to the faster of the two. "limit" is what the machine allows at
+All contenders live in one process tree and take turns, round after round, so that a machine whose speed drifts slows
+them alike; who trains does so in a process of its own, since a run changes how its process keeps memory. Printed: the
+median observations per second, its range, and the median of the ratios round by round. Our runs measure the noise scale
+as they do by default; SB3 measures nothing. SB3 runs both with its games in one process and with a process for each;
+the ratio is to the faster of the two. "limit" is what the machine allows at
 that moment (`limits.py`), raced with the others.
 """
 
@@ -24,30 +25,36 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `import rl_gns` does, for all contenders
 
-import ale_py
-import gymnasium
 import numpy as np
 import torch
 from ale_py.vector_env import AtariVectorEnv
 from limits import contender as limit
 from limits import said, share
-from stable_baselines3 import A2C, PPO
-from stable_baselines3.common.env_util import make_atari_env
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
+from side_by_side import enter
 
 import envs
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 
-GAME = "Pong"
+GAME = "pong"
 Turn = Callable[[], float]
-"""Returns the observations it took; "limit" returns a rate."""
+"""Returns the observations per second."""
+
+
+def rated(turn: Callable[[], int]) -> Turn:
+    """Of a turn that returns the observations it took."""
+
+    def timed() -> float:
+        start = time.perf_counter()
+        return turn() / (time.perf_counter() - start)
+
+    return timed
 
 
 def ours(
     algo: str, num_envs: int, rollout: int, updates: int, **options: Any
 ) -> tuple[Turn, Callable[[], None]]:
-    """A turn of `updates` rollouts with our trainer."""
+    """A turn of `updates` rollouts with our trainer, in this process."""
     config = TrainConfig(env="atari:pong", algo=algo, num_envs=num_envs, rollout=rollout, **options)  # type: ignore[arg-type]
     trainer = Trainer(resolve(config))
 
@@ -57,38 +64,7 @@ def ours(
         trainer.take_row()
         return updates * num_envs * rollout
 
-    return turn, trainer.close
-
-
-def theirs(
-    algo: str, num_envs: int, rollout: int, updates: int, processes: bool
-) -> tuple[Turn, Callable[[], None]]:
-    """A turn of as many observations with Stable-Baselines3."""
-    vector = make_atari_env(
-        f"{GAME}NoFrameskip-v4", num_envs, seed=1, vec_env_cls=SubprocVecEnv if processes else DummyVecEnv
-    )
-    env = VecFrameStack(vector, 4)
-    common: dict[str, Any] = {
-        "n_steps": rollout,
-        "ent_coef": 0.01,
-        "vf_coef": 0.5,
-        "device": "cpu",
-        "seed": 1,
-    }
-    if algo == "a2c":
-        model: Any = A2C("CnnPolicy", env, learning_rate=7e-4, **common)
-    else:
-        batch = num_envs * rollout // 4
-        model = PPO(
-            "CnnPolicy", env, learning_rate=2.5e-4, n_epochs=4, batch_size=batch, clip_range=0.1, **common
-        )
-
-    def turn() -> int:
-        before = model.num_timesteps
-        model.learn(updates * num_envs * rollout, reset_num_timesteps=before == 0, log_interval=None)
-        return int(model.num_timesteps - before)
-
-    return turn, env.close
+    return rated(turn), trainer.close
 
 
 def our_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
@@ -102,7 +78,7 @@ def our_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
             env.step(row)
         return steps * num_envs
 
-    return turn, env.close
+    return rated(turn), env.close
 
 
 def ale_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
@@ -116,7 +92,7 @@ def ale_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
             env.step(row)
         return steps * num_envs
 
-    return turn, env.close
+    return rated(turn), env.close
 
 
 def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], rounds: int) -> dict[str, Any]:
@@ -125,11 +101,9 @@ def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], roun
     for number in range(rounds + 1):
         order = list(contenders)[:: 1 if number % 2 else -1]  # nobody always goes first
         for key in order:
-            start = time.perf_counter()
-            observations = contenders[key][0]()
-            if number:  # the limit comes as a rate
-                seconds = 1.0 if key == "limit" else time.perf_counter() - start
-                rates[key].append(observations / seconds)
+            rate = contenders[key][0]()
+            if number:
+                rates[key].append(rate)
     for _, close in contenders.values():
         close()
     us, *peers = (key for key in contenders if key != "limit")
@@ -164,7 +138,6 @@ def main() -> None:
     parser.add_argument("--only", choices=["a2c", "ppo", "emulation"], default=None)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
-    gymnasium.register_envs(ale_py)
     rows = []
     if arguments.only in (None, "emulation"):
         for num_envs in (8, 64, 512):
@@ -174,12 +147,11 @@ def main() -> None:
             rows.append(race(f"emulation {num_envs}", contenders, arguments.rounds))
     for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 1)):
         if arguments.only in (None, algo):
-            contenders = {
-                "ours": ours(algo, num_envs, rollout, updates),
-                "sb3": theirs(algo, num_envs, rollout, updates, processes=False),
-                "sb3-subproc": theirs(algo, num_envs, rollout, updates, processes=True),
+            entered = {
+                name: enter(name, algo, GAME, Path(), (num_envs, rollout), updates)
+                for name in ("ours", "sb3", "sb3-subproc", "limit")
             }
-            contenders["limit"] = limit(algo, num_envs, rollout, max(1, updates // 2))
+            contenders = {name: (who.turn, who.close) for name, who in entered.items()}
             rows.append(race(f"{algo} {num_envs}x{rollout}", contenders, arguments.rounds))
     if arguments.json is not None:
         facts = {

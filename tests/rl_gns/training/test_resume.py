@@ -69,6 +69,30 @@ CASES = {
         ],
         *["--noise-budget", "0.2", "--env-options", "game_length", "20", "threads", "1"],
     ],
+    "moba ppo remembering": [
+        *["moba:1v1", "--algo", "ppo", "--num-envs", "8", "--rollout", "16", "--observations", "12000"],
+        *[
+            "--network",
+            "entities-lstm",
+            "--sequence",
+            "8",
+            "--log-every",
+            "1000",
+            "--checkpoint-every",
+            "1500",
+        ],
+        *[
+            "--snapshot-every",
+            "2000",
+            "--noise-budget",
+            "0.2",
+            "--env-options",
+            "game_length",
+            "20",
+            "threads",
+            "1",
+        ],
+    ],
     "cartpole a2c": [
         *["gym:CartPole-v1", "--algo", "a2c", "--observations", "40000", "--log-every", "500"],
         *["--checkpoint-every", "2000"],
@@ -145,7 +169,10 @@ def test_five_kills(case: str, tmp_path: Path) -> None:
     [
         "cartpole ppo",
         "sticky ppo",
-        *(pytest.param(k, marks=pytest.mark.slow) for k in ("moba ppo", "cartpole a2c", "pong a2c overlap")),
+        *(
+            pytest.param(k, marks=pytest.mark.slow)
+            for k in ("moba ppo", "moba ppo remembering", "cartpole a2c", "pong a2c overlap")
+        ),
         "cartpole ppo ahead",
         pytest.param("pong ppo ahead", marks=pytest.mark.slow),
     ],

@@ -48,7 +48,9 @@ class Absent(RuntimeError):
 
 
 class Contender:
-    """A process that trains when told. `facts` are its versions."""
+    """A process that trains when told. `facts` are its versions, `said` what else it said of its last turn."""
+
+    said: dict[str, float]
 
     def __init__(self, python: Path | str, program: str, **arguments: Any) -> None:
         """Raises Absent where it does not come up."""
@@ -85,8 +87,8 @@ class Contender:
         start = time.perf_counter()
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
-        observations = int(self._line(TURN)["observations"])
-        return observations / (time.perf_counter() - start)
+        self.said = self._line(TURN)
+        return int(self.said.pop("observations")) / (time.perf_counter() - start)
 
     def close(self) -> None:
         """Hang up; it ends by itself, or is ended."""

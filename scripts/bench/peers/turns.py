@@ -33,8 +33,12 @@ def wait() -> bool:
     return sys.stdin.readline().strip() == "go"
 
 
-def serve(channel: TextIO, turn: Callable[[], int], **facts: Any) -> None:
-    """Greet with `facts`, then a turn for every "go" until the parent hangs up. `turn` returns its observations."""
+def serve(channel: TextIO, turn: Callable[[], int | dict[str, float]], **facts: Any) -> None:
+    """Greet with `facts`, then a turn for every "go" until the parent hangs up.
+
+    `turn` returns its observations, or them under that name with whatever else there is to say.
+    """
     say(channel, **facts)
     while wait():
-        say(channel, observations=turn())
+        found = turn()
+        say(channel, **(found if isinstance(found, dict) else {"observations": found}))

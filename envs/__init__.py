@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from envs.atari_crew import WorkerDied as WorkerDied
     from envs.batched import BatchedEnv as BatchedEnv
     from envs.batched import EnvError as EnvError
     from envs.batched import Step as Step
@@ -20,10 +21,11 @@ _HOME = {
     "BatchedEnv": "envs.batched",
     "EnvError": "envs.batched",
     "Step": "envs.batched",
+    "WorkerDied": "envs.atari_crew",
     "available": "envs.registry",
     "make": "envs.registry",
 }
-__all__ = ["BatchedEnv", "EnvError", "Step", "available", "make"]
+__all__ = ["BatchedEnv", "EnvError", "Step", "WorkerDied", "available", "make"]
 
 
 def __getattr__(name: str) -> Any:

@@ -147,7 +147,17 @@ def _train_together(
     except OSError as error:
         raise UserError(f"the run's directory {path} can't be made: {error.strerror}") from None
     with _lock(path):
-        return _train(config, path, resume, console, quiet)
+        try:
+            return _train(config, path, resume, console, quiet)
+        except (
+            envs.WorkerDied
+        ) as error:  # while games were loaded, restored or saved; in a step `_loop` says it
+            raise RunStopped(f"{error}; {_way_on(path / 'checkpoints')}") from error
+
+
+def _way_on(checkpoints: Path) -> str:
+    kept = sorted(checkpoints.glob("*.ckpt"))
+    return f"go on from {kept[-1].name} with --resume" if kept else "no checkpoint was written yet"
 
 
 def _follow(config: TrainConfig, path: Path, resume: bool) -> Run:
@@ -244,9 +254,7 @@ def _loop(
             where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
             raise RunStopped(f"{error}; {where}") from error.__cause__
         except (RuntimeError, envs.EnvError) as error:
-            kept = sorted(folder.glob("*.ckpt"))
-            where = f"go on from {kept[-1].name} with --resume" if kept else "no checkpoint was written yet"
-            raise RunStopped(f"{' '.join(str(error).split())}; {where}") from error
+            raise RunStopped(f"{' '.join(str(error).split())}; {_way_on(folder)}") from error
     if saved != trainer.observations:
         _save(trainer, writer, folder)
     if stop:

@@ -1,5 +1,7 @@
 """A run's directory, tables, commands for people, evaluation."""
 
+import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -12,8 +14,9 @@ import pytest
 
 import rl_gns
 from rl_gns.cli import main
-from rl_gns.errors import UserError
+from rl_gns.errors import RunStopped, UserError
 from rl_gns.training.evaluate import evaluate
+from rl_gns.training.loop import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,29 @@ def test_help_does_not_wait_for_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
+
+
+def test_a_worker_killed_while_games_are_restored_gets_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = rl_gns.TrainConfig(
+        env="atari:pong", num_envs=4, observations=200, env_options={"workers": 2}, tensorboard=False
+    )
+    rl_gns.train(config, tmp_path / "run", quiet=True)
+    restore = Trainer.load_state_dict
+
+    def after_a_kill(trainer: Trainer, state: dict) -> None:
+        worker = trainer.env._crew.workers[0]
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+        restore(trainer, state)
+
+    monkeypatch.setattr(Trainer, "load_state_dict", after_a_kill)
+    with pytest.raises(RunStopped, match=r"ended \(exit code -9\); go on from .*ckpt with --resume") as error:
+        rl_gns.train(config, tmp_path / "run", resume=True, quiet=True)
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr(Trainer, "load_state_dict", restore)
+    rl_gns.train(config, tmp_path / "run", resume=True, quiet=True)
 
 
 def test_workers_do_not_load_torch() -> None:

@@ -223,7 +223,11 @@ def _one_line(message: str, arguments: list[str]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `rl-gns` command."""
     try:
-        _parse(sys.argv[1:] if arguments is None else arguments).run()
+        command = _parse(sys.argv[1:] if arguments is None else arguments)
+        command.run()
+        if isinstance(command, Train) and arguments is None:
+            # All is saved; leaving takes a second, and a signal that comes in it must not make the run look failed.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.stdout.flush()
     except (UserError, ValueError) as error:
         if not isinstance(error, UserError) and type(error).__name__ not in ("EnvError", "GameError"):

@@ -162,19 +162,15 @@ def _way_on(checkpoints: Path) -> str:
 
 def _follow(config: TrainConfig, path: Path, resume: bool) -> Run:
     """What a process does that shares a run and writes nothing of it."""
-    trainer = Trainer(config)
-    try:
+    with _training(config) as (trainer, stop):
         if resume and any((path / "checkpoints").glob("*.ckpt")):
             trainer.load_state_dict(checkpoint.newest(path / "checkpoints")[1])
-        _loop(trainer, None, None, path, Console(quiet=True), quiet=True)
-    finally:
-        trainer.close()
+        _loop(trainer, stop, None, None, path, Console(quiet=True), quiet=True)
     return Run(path, config)
 
 
 def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
-    trainer = Trainer(config)
-    try:
+    with _training(config) as (trainer, stop):
         try:
             configs.save(config, path / "config.toml", _facts())
         except OSError as error:
@@ -201,26 +197,42 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
             )
         board = _board(path, trainer.observations) if config.tensorboard else None
         try:
-            _loop(trainer, writer, board, path, console, quiet)
+            _loop(trainer, stop, writer, board, path, console, quiet)
         finally:
             writer.close()
             if board is not None:
                 board.close()
-    finally:
-        trainer.close()
     return Run(path, config)
 
 
+@contextmanager
+def _training(config: TrainConfig) -> Iterator[tuple[Trainer, list[int]]]:
+    """A trainer, and the signals that asked it to stop, caught until all it has is saved and closed."""
+    trainer = Trainer(config)
+    with _stop_on_signals() as stop:
+        try:
+            yield trainer, stop
+        finally:
+            trainer.close()
+
+
 def _loop(
-    trainer: Trainer, writer: MetricsWriter | None, board: Any, path: Path, console: Console, quiet: bool
+    trainer: Trainer,
+    stop: list[int],
+    writer: MetricsWriter | None,
+    board: Any,
+    path: Path,
+    console: Console,
+    quiet: bool,
 ) -> None:
+    """Update until done or until `stop` holds a signal, writing on the way; the last state is saved."""
     config, folder = trainer.config, path / "checkpoints"
     next_log = _next(trainer.observations, config.log_every)
     next_checkpoint = _next(trainer.observations, config.checkpoint_every)
     climber = _climber(trainer) if config.ladder_every > 0 and writer is not None else None
     started, clock, before = time.monotonic(), time.monotonic(), trainer.observations
     saved = -1
-    with _stop_on_signals() as stop, Progress(console, quiet) as progress:
+    with Progress(console, quiet) as progress:
         try:
             while not trainer.done and not trainer.ranks.any(bool(stop), trainer.device):
                 trainer.update()
@@ -257,7 +269,7 @@ def _loop(
             raise RunStopped(f"{' '.join(str(error).split())}; {_way_on(folder)}") from error
     if saved != trainer.observations:
         _save(trainer, writer, folder)
-    if stop:
+    if stop and not trainer.done:
         console.print(
             f"stopped at {trainer.observations:,} observations; go on with: rl-gns train --resume --out {path}",
             highlight=False,

@@ -14,30 +14,18 @@ from rl_gns.training import checkpoint
 from rl_gns.training.metrics import TABLES, read_table
 from rl_gns.training.run import load_run
 
+MOBA = ["--log-every", "1000", "--checkpoint-every", "1500", "--snapshot-every", "2000"]
+SHORT_GAMES = ["--noise-budget", "0.2", "--env-options", "game_length", "20", "threads", "1"]
+OVERLAP = ["--overlap", "act", "--env-options", "workers", "2"]
 COMMON = ["--threads", "1", "--no-tensorboard", "--quiet"]
 PONG = ["--num-envs", "4", "--log-every", "200", "--checkpoint-every", "400", "--start-spread", "5"]
 CASES = {
     "pong a2c": ["atari:pong", "--algo", "a2c", "--observations", "5000", *PONG],
     "pong ppo": ["atari:pong", "--algo", "ppo", "--rollout", "32", "--observations", "4000", *PONG],
     "breakout a2c sticky": ["atari:breakout", "--protocol", "machado", "--observations", "3000", *PONG],
-    "pong a2c overlap": [
-        *["atari:pong", "--algo", "a2c", "--observations", "3000", "--overlap", "act", *PONG],
-        *["--env-options", "workers", "2"],
-    ],
+    "pong a2c overlap": ["atari:pong", "--algo", "a2c", "--observations", "3000", *PONG, *OVERLAP],
     "pong ppo overlap": [
-        *[
-            "atari:pong",
-            "--algo",
-            "ppo",
-            "--rollout",
-            "32",
-            "--observations",
-            "3000",
-            "--overlap",
-            "act",
-            *PONG,
-        ],
-        *["--env-options", "workers", "2"],
+        *["atari:pong", "--algo", "ppo", "--rollout", "32", "--observations", "3000", *PONG, *OVERLAP],
     ],
     "pong ppo ahead": [
         *["atari:pong", "--algo", "ppo", "--rollout", "32", "--observations", "3000", "--overlap", "learn"],
@@ -57,41 +45,11 @@ CASES = {
     ],
     "moba ppo": [
         *["moba:2v2", "--algo", "ppo", "--num-envs", "12", "--rollout", "8", "--observations", "16000"],
-        *[
-            "--log-every",
-            "1000",
-            "--checkpoint-every",
-            "1500",
-            "--snapshot-every",
-            "2000",
-            "--past-selves",
-            "3",
-        ],
-        *["--noise-budget", "0.2", "--env-options", "game_length", "20", "threads", "1"],
+        *["--past-selves", "3", *MOBA, *SHORT_GAMES],
     ],
     "moba ppo remembering": [
         *["moba:1v1", "--algo", "ppo", "--num-envs", "8", "--rollout", "16", "--observations", "12000"],
-        *[
-            "--network",
-            "entities-lstm",
-            "--sequence",
-            "8",
-            "--log-every",
-            "1000",
-            "--checkpoint-every",
-            "1500",
-        ],
-        *[
-            "--snapshot-every",
-            "2000",
-            "--noise-budget",
-            "0.2",
-            "--env-options",
-            "game_length",
-            "20",
-            "threads",
-            "1",
-        ],
+        *["--network", "entities-lstm", "--sequence", "8", *MOBA, *SHORT_GAMES],
     ],
     "cartpole a2c": [
         *["gym:CartPole-v1", "--algo", "a2c", "--observations", "40000", "--log-every", "500"],
@@ -206,3 +164,33 @@ def test_ctrl_c_checkpoints_and_says_how_to_go_on(whole_pong: Path, tmp_path: Pa
     ]
     subprocess.run(resumed, check=True)
     assert_same_run(whole_pong, tmp_path / "stopped")
+
+
+CLOSING = """
+import os, signal
+from rl_gns.training import run
+from rl_gns.training.loop import Trainer
+
+save, close = run._save, Trainer.close
+
+def signalled(work):
+    def do(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return work(*arguments)
+    return do
+
+run._save, Trainer.close = signalled(save), signalled(close)
+import atexit
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+from rl_gns.cli import main
+main()
+"""
+
+
+def test_sigterm_while_a_run_closes_does_not_make_it_fail(tmp_path: Path) -> None:
+    arguments = ["gym:CartPole-v1", "--observations", "200", "--checkpoint-every", "1e6", *COMMON]
+    process = subprocess.run(
+        [sys.executable, "-c", CLOSING, "train", *arguments, "--out", str(tmp_path / "run")]
+    )
+    assert process.returncode == 0
+    assert newest(tmp_path / "run")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tomli_w
 
 from rl_gns.errors import UserError
-from rl_gns.training import part_costs
+from rl_gns.training import checks, part_costs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +225,9 @@ GROUP_OBSERVATIONS = 1.5
 """What a2c's backward pass costs more for each noise group, in observations' share of a run: 7.5 % of a batch of 80 for
 four of them (`nature` on two processors, scripts/bench/noise_overhead.py)."""
 
-_SHARED: dict[str, Any] = {"gamma": 0.99, "value_coef": 0.5, "clip": 0.1, "epochs": 4, "minibatches": 4}
+_SHARED: dict[str, Any] = {"gamma": 0.99, "value_coef": 0.5, "clip": 0.1, "epochs": 4}
+MINIBATCHES, MOBA_MINIBATCHES, SEQUENCE = 4, 16, 16
+"""ppo's parts of a pass, at most so many of moba's; decisions that a gradient runs back through a memory, at most."""
 DEFAULTS: dict[str, dict[str, Any]] = {
     "a2c": {
         **_SHARED,
@@ -260,128 +262,31 @@ def resolve(config: TrainConfig) -> TrainConfig:
     Raises:
         UserError: one line naming the setting, its value and what it must be.
     """
-    if config.algo not in DEFAULTS:
-        raise UserError(f"unknown algorithm {config.algo!r}; there are {', '.join(DEFAULTS)}")
-    if config.overlap not in ("none", "act", "learn"):
-        raise UserError(f"overlap is none, act or learn, got {config.overlap!r}")
+    checks.check_choices(config)
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
     if moba:
         if config.algo == "a2c":
             defaults["rollout"] = 16  # it takes one step a rollout
-        rollout = config.rollout or defaults["rollout"]
-        config = _with_sequence(config, rollout)
-        # Divides, however many streams are learnt from.
-        defaults["minibatches"] = math.gcd(16, rollout // (config.sequence or 1))
         length = config.env_options.get("game_length", GAME_LENGTH)
         # What is no number the world refuses, later.
         defaults["start_spread"] = 0 if isinstance(length, str) else round(DECISIONS_PER_SECOND * length)
-    missing = {key: value for key, value in defaults.items() if getattr(config, key) is None}
-    config = dataclasses.replace(config, **missing)
-    config = _with_sequence(config, config.rollout or 1)  # on other worlds too it is refused in one line
-    for name in ("num_envs", "rollout", "epochs", "minibatches"):
-        value = getattr(config, name)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name} must be a whole number of at least 1, got {value}")
-    positive = (
-        "observations",
-        "learning_rate",
-        "log_every",
-        "checkpoint_every",
-        "clip",
-        "rmsprop_eps",
-        "stop_halflife",
-    )
-    for name in positive:
-        value = getattr(config, name)
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(f"{name} must be a positive number, got {value}")
-    for name in ("gamma", "gae_lambda"):
-        if not 0 <= getattr(config, name) <= 1:
-            raise UserError(f"{name} must lie between 0 and 1, got {getattr(config, name)}")
-    for name in ("value_coef", "entropy_coef", "max_grad_norm"):
-        if not (math.isfinite(getattr(config, name)) and getattr(config, name) >= 0):
-            raise UserError(f"{name} must not be negative, got {getattr(config, name)}")
-    if config.correlation_every < 0:
-        raise UserError(f"correlation_every must not be negative, got {config.correlation_every}")
-    if config.correlation_every and min(config.correlation_envs, config.num_envs or 1) < 2:
-        raise UserError(
-            "correlation_every needs correlation_envs and num_envs of at least 2: one rollout has no peer"
-        )
-    if config.precision not in ("float32", "bf16"):
-        raise UserError(f"precision is float32 or bf16, got {config.precision!r}")
-    budget = config.noise_budget or 0.0
-    if not 0 <= budget <= 1:
-        raise UserError(f"noise_budget is a share of the run between 0 and 1, got {config.noise_budget}")
-    if not 0 < config.confidence < 1:
-        raise UserError(f"confidence must lie between 0 and 1, got {config.confidence}")
-    if config.noise_halflife is not None and not config.noise_halflife > 0:
-        raise UserError(
-            f"noise_halflife must be a positive number of observations, got {config.noise_halflife}"
-        )
-    _check_opponents(config)
-    if config.stop_score is not None and not math.isfinite(config.stop_score):
-        raise UserError(f"stop_score must be a finite score, got {config.stop_score}")
-    if config.chunk is not None and config.chunk < 1:
-        raise UserError(f"chunk must be at least 1 observation, got {config.chunk}")
-    if config.threads is not None and config.threads < 1:
-        raise UserError(f"threads must be at least 1, got {config.threads}")
-    groups, num_envs = config.noise_groups, config.num_envs or 0
-    if groups is not None and (groups < 2 or num_envs % groups):
-        divisors = [k for k in range(2, num_envs + 1) if num_envs % k == 0]
-        choice = ", ".join(map(str, divisors[:8])) or "none: use at least 2 environments"
-        raise UserError(
-            f"noise_groups must be at least 2 and divide num_envs={num_envs}, got {groups}; choose from {choice}"
-        )
-    part_costs.check(config.parts, config.groups, config.noise_parts_every, budget)
-    if config.algo == "ppo" and config.batch % (config.minibatches or 1):
-        raise UserError(
-            f"minibatches={config.minibatches} does not divide num_envs x rollout = {config.batch} observations"
-        )
+    config = _filled(config, defaults)
+    checks.check_counts(config, "num_envs", "rollout", "epochs")
+    if config.network == "entities-lstm":
+        config = _filled(config, {"sequence": math.gcd(SEQUENCE, config.rollout or 1)})
+    checks.check_memory(config)
+    # Divides, however many streams of a world are learnt from.
+    own = math.gcd(MOBA_MINIBATCHES, (config.rollout or 1) // (config.sequence or 1)) if moba else MINIBATCHES
+    config = _filled(config, {"minibatches": own})
+    checks.check(config)
     return config
 
 
-def _with_sequence(config: TrainConfig, rollout: int) -> TrainConfig:
-    """The configuration with its `sequence` where the network remembers. Raises UserError where one can't be."""
-    if config.network != "entities-lstm":
-        if config.sequence is not None:
-            raise UserError(
-                f"sequence={config.sequence} is for a network with memory: use network entities-lstm"
-            )
-        return config
-    if config.correlation_every:
-        raise UserError("correlation_every takes decisions one by one: use a network without memory")
-    sequence = config.sequence or math.gcd(16, rollout)
-    if sequence < 1 or rollout % sequence:
-        raise UserError(f"sequence must be at least 1 and divide rollout={rollout}, got {sequence}")
-    return dataclasses.replace(config, sequence=sequence)
-
-
-def _check_opponents(config: TrainConfig) -> None:
-    """Raises UserError for self-play settings that fit neither the environment nor one another."""
-    if not config.env.startswith("moba:"):
-        for name in ("opponents", "ladder_every", "sparring"):
-            if getattr(config, name):
-                raise UserError(f"{name}={getattr(config, name)} is for moba: {config.env} has no other side")
-        return
-    if not 0 <= config.past_share <= 1:
-        raise UserError(f"past_share is a share of the worlds between 0 and 1, got {config.past_share}")
-    if not (math.isfinite(config.snapshot_every) and config.snapshot_every > 0):
-        raise UserError(f"snapshot_every must be a positive number, got {config.snapshot_every}")
-    if not (math.isfinite(config.ladder_every) and config.ladder_every >= 0):
-        raise UserError(f"ladder_every must not be negative, got {config.ladder_every}")
-    if config.ladder_games < 1:
-        raise UserError(f"ladder_games must be at least 1, got {config.ladder_games}")
-    if config.past_selves < 1:
-        raise UserError(f"past_selves must be at least 1, got {config.past_selves}")
-    if config.opponents not in (None, "self") and config.env_options.get("opponent", "none") != "none":
-        raise UserError("the other side is given twice: use opponents or the environment's option opponent")
-    if config.self_play and config.past_share > 0 and not config.past_worlds(config.groups):
-        least = math.floor(0.5 / config.past_share) + 1
-        raise UserError(
-            f"past_share={config.past_share:g} is no whole world in each noise group: use at least {least} worlds "
-            f"a group (num_envs={config.num_envs}, noise_groups={config.groups}), or past_share 0"
-        )
+def _filled(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:
+    """`config` with `defaults` where it says nothing."""
+    missing = {key: value for key, value in defaults.items() if getattr(config, key) is None}
+    return dataclasses.replace(config, **missing)
 
 
 def save(config: TrainConfig, path: Path, extra: dict[str, Any]) -> None:

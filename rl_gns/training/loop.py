@@ -5,9 +5,7 @@ All state that decides what comes next is in `state_dict`, so a restored trainer
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -31,6 +29,7 @@ from rl_gns.errors import RunStopped, UserError
 from rl_gns.noise import NoiseScaleMeter
 from rl_gns.training.ahead import POLICY_LAG, Ahead
 from rl_gns.training.allocation import keep_freed_memory
+from rl_gns.training.checks import check_minibatches
 from rl_gns.training.collecting import Collector, Game
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
@@ -40,10 +39,8 @@ from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
 from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.sharing import join_states, own_state, shared_out, variance
-from rl_gns.training.stopping import SmoothedScore
+from rl_gns.training.tally import Tally
 from rl_gns.training.threads import check_overlap, emulator_options
-
-SCORE_WINDOW = 100
 
 
 def pick_device(name: str) -> torch.device:
@@ -109,6 +106,7 @@ class Trainer:
                 SelfPlay(config, self.env, self.policy, past_seed, self.ranks) if config.self_play else None
             )
             streams = self.env.num_streams if self.selfplay is None else self.selfplay.learnt_streams
+            check_minibatches(config, steps * streams * self.ranks.count)
             shape = (steps, streams, self.env.observation_space, self.env.action_space, self.device)
             in_advance, remembered = config.overlap == "learn", memory_size(self.policy)
             refuse_if_too_big(*shape, stacked=self.env.stacked, memory=remembered, count=1 + in_advance)
@@ -117,12 +115,6 @@ class Trainer:
                 sequence = config.sequence or 1
                 return Rollout.empty(*shape, stacked=self.env.stacked, memory=remembered, sequence=sequence)
 
-            minibatch = steps * streams * self.ranks.count // (config.minibatches or 1)
-            if config.algo == "ppo" and minibatch % (config.sequence or 1):
-                raise UserError(
-                    f"minibatches={config.minibatches} cuts sequences of {config.sequence} decisions apart: a "
-                    f"minibatch has {minibatch} observations; choose both so that it is a multiple"
-                )
             self.rollout = storage()
             self.ahead = Ahead(self.policy, storage()) if in_advance else None
             each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
@@ -149,12 +141,8 @@ class Trainer:
         self.recall = Recall(self.policy, steps if recalled else 0, streams)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
-        self.observations = self.updates = self.games = 0
-        self.recent: collections.deque[float] = collections.deque(maxlen=SCORE_WINDOW)
-        self.smoothed = SmoothedScore(config.stop_halflife)
-        self.episodes: list[Game] = []
-        self.sums: dict[str, float] = {}
-        self.summed = 0
+        self.observations = self.updates = 0
+        self.tally = Tally(config.stop_halflife)
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self._started = False
         self.order = self.generator  # of the observations in ppo's passes
@@ -262,10 +250,7 @@ class Trainer:
                 self.backward.moments,
                 observations=cadence * self.unit_observations * (self.config.num_envs or 1),
             )
-        stats["explained_variance"] = _explained_variance(batch, self.ranks)
-        for name, value in stats.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.summed += 1
+        self.tally.add(stats | {"explained_variance": _explained_variance(batch, self.ranks)})
 
     def _measure_parts(self, batch: Batch) -> None:
         if self.parts.due(self.updates):
@@ -281,22 +266,13 @@ class Trainer:
         else:
             self.rollout, games = self.ahead.take(self.collector, self.observations)
         self.observations += self.rollout.steps * self.rollout.streams * self.ranks.count
-        self._note_games(games)
-
-    def _note_games(self, games: list[Game]) -> None:
-        """Take in the games that ended in a rollout, in the order of time."""
-        self.episodes += games
-        self.recent.extend(score for _, _, score, _ in games)
-        self.games += len(games)
-        for observations, ended in itertools.groupby(games, lambda game: game[0]):
-            self.smoothed.add(observations, [score for _, _, score, _ in ended])
+        self.tally.add_games(games)
 
     @property
     def done(self) -> bool:
         """Whether the budget is spent or the score to stop at was reached."""
-        return self.observations >= self.config.observations or self.smoothed.has_reached(
-            self.config.stop_score
-        )
+        reached = self.tally.smoothed.has_reached(self.config.stop_score)
+        return reached or self.observations >= self.config.observations
 
     def _set_learning_rate(self) -> None:
         left = 1.0
@@ -305,20 +281,15 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * left
 
-    @property
-    def score(self) -> float:
-        """Mean score of the last 100 finished games; NaN before the first."""
-        return sum(self.recent) / len(self.recent) if self.recent else math.nan
-
     def take_row(self) -> tuple[dict[str, float], list[Game]]:
         """A metric row over the updates since the last one, and the games finished since; starts both anew."""
         reading = self.meter.read()
         measured = reading.observations > 0
-        row = {name: total / self.summed for name, total in self.sums.items()}
-        row |= {
+        means, games = self.tally.take()
+        row = means | {
             "observations": self.observations,
-            "score": self.score,
-            "games": self.games,
+            "score": self.tally.score,
+            "games": self.tally.games,
             "noise_scale": math.nan if reading.value is None else reading.value,
             "noise_scale_low": reading.low if measured else math.nan,
             "noise_scale_high": reading.high if measured else math.nan,
@@ -327,8 +298,7 @@ class Trainer:
             "policy_lag": 0 if self.ahead is None else POLICY_LAG,
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
-        episodes, self.episodes, self.sums, self.summed = self.episodes, [], {}, 0
-        return row, episodes
+        return row, games
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what comes next; only tensors, numbers, strings, lists and dicts."""
@@ -345,11 +315,8 @@ class Trainer:
             "selfplay": self.selfplay.state_dict() if self.selfplay is not None else {},
             "correlation": self.correlation.state_dict() if self.correlation.every else {},
             "chunk": self.chunk,
-            "counts": [self.observations, self.updates, self.games, self.summed],
-            "recent": list(self.recent),
-            "episodes": [list(episode) for episode in self.episodes],
-            "sums": dict(self.sums),
-            "smoothed": self.smoothed.state(),
+            "counts": [self.observations, self.updates, *self.tally.counts],
+            **self.tally.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -375,11 +342,8 @@ class Trainer:
         if self.selfplay is not None:
             self.selfplay.load_state_dict(state["selfplay"])
         self.correlation.load_state_dict(state.get("correlation", {}))
-        self.observations, self.updates, self.games, self.summed = state["counts"]
-        self.recent = collections.deque(state["recent"], maxlen=SCORE_WINDOW)
-        self.episodes = [(e[0], e[1], e[2], e[3]) for e in state["episodes"]]
-        self.sums = dict(state["sums"])
-        self.smoothed.restore(state["smoothed"])
+        self.observations, self.updates, *counts = state["counts"]
+        self.tally.load_state_dict(state, counts)
         self._started = True
 
     def close(self) -> None:

@@ -248,7 +248,7 @@ def _loop(
                         scales = {f"noise_parts/{part}": values["noise_scale"] for part, values in parts}
                         _mirror(board, row | scales, sps, trainer.observations)
                     reading = trainer.meter.read()
-                    score = None if not trainer.recent else trainer.score
+                    score = None if not trainer.tally.recent else trainer.tally.score
                     progress.show(
                         describe(trainer.observations, config.observations, sps, score, str(reading), timing)
                     )

@@ -29,6 +29,7 @@ from envs import BatchedEnv, EnvError
 from envs.batched import Step
 from envs.moba.opponents import Scripted
 from rl_gns.errors import UserError
+from rl_gns.training.checks import check_minibatches
 from rl_gns.training.config import TrainConfig
 
 
@@ -74,11 +75,7 @@ class SelfPlay:
         self.counted = counted.flatten()[self.learnt.cpu()].to(self.device)
         self.heroes = heroes
         self.learnt_streams = len(self.learnt)
-        rows = self.learnt_streams * (config.rollout or 1) * ranks.count
-        if config.algo == "ppo" and rows % (config.minibatches or 1):
-            raise UserError(
-                f"minibatches={config.minibatches} does not divide the {rows} observations learnt from per update"
-            )
+        check_minibatches(config, self.learnt_streams * (config.rollout or 1) * ranks.count)
         first = min(self.past, default=env.num_envs)
         if config.correlation_every and config.correlation_envs > first:
             raise UserError(

@@ -129,24 +129,26 @@ def pong(device: str, goal: float, seconds: float, tiny: bool) -> dict[str, Any]
             trainer.update()
             trainer.take_row()
             now = time.perf_counter() - start
-            reached = len(trainer.recent) == (1 if tiny else 100) and trainer.score >= goal
-            if trainer.recent and (now - shown > 10 or reached):
+            reached = len(trainer.tally.recent) == (1 if tiny else 100) and trainer.tally.score >= goal
+            if trainer.tally.recent and (now - shown > 10 or reached):
                 shown = now
-                curve.append({"seconds": now, "observations": trainer.observations, "score": trainer.score})
+                curve.append(
+                    {"seconds": now, "observations": trainer.observations, "score": trainer.tally.score}
+                )
                 print(
-                    f"pong: {now:4.0f} s, {trainer.observations:,} observations, score {trainer.score:.1f}",
+                    f"pong: {now:4.0f} s, {trainer.observations:,} observations, score {trainer.tally.score:.1f}",
                     flush=True,
                 )
     finally:
         trainer.close()
-    if not trainer.recent:
+    if not trainer.tally.recent:
         raise RuntimeError(f"no game of Pong ended within {seconds:.0f} s")
     return {
         "goal": goal,
         "reached": reached,
         "seconds": time.perf_counter() - start,
         "observations": trainer.observations,
-        "score": trainer.score,
+        "score": trainer.tally.score,
         "curve": curve,
         "settings": settings,
     }

@@ -66,7 +66,7 @@ def test_equals_its_slow_twin_bit_for_bit(make: Callable[..., Trainer], settings
     for _ in range(20):
         trainer.update()
         twin.update()
-    assert trainer.episodes == twin.episodes
+    assert trainer.tally.episodes == twin.tally.episodes
     assert repr(trainer.take_row()) == repr(twin.take_row())  # NaN equals NaN
     for a, b in zip(trainer.policy.parameters(), twin.policy.parameters(), strict=True):
         assert torch.equal(a, b)

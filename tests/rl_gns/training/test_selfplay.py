@@ -155,11 +155,11 @@ def test_only_games_against_past_selves_are_scored(make_trainer: MakeTrainer) ->
     trainer._collect()
     lasts = [3 + world % 3 for world in play.past]
     finished = sum(4 // last for last in lasts)
-    assert trainer.games == len(trainer.episodes) == finished
+    assert trainer.tally.games == len(trainer.tally.episodes) == finished
     assert drawn == [1] * finished
-    wins = sum(score > 0 for _, _, score, _ in trainer.episodes)
+    wins = sum(score > 0 for _, _, score, _ in trainer.tally.episodes)
     assert play.pool.quality[0] == pytest.approx(before[0] - 0.01 * wins)  # η / (N p) with one member
-    assert all(length == 3 + int(play.learnt[i]) // 2 % 3 for _, i, _, length in trainer.episodes)
+    assert all(length == 3 + int(play.learnt[i]) // 2 % 3 for _, i, _, length in trainer.tally.episodes)
 
 
 def test_scripts_spar_in_half_of_those_games() -> None:
@@ -255,7 +255,7 @@ def test_restored_it_goes_on_bit_for_bit(make_trainer: MakeTrainer) -> None:
     for trainer in (one, other):
         for _ in range(5):
             trainer.update()
-    assert one.episodes == other.episodes
+    assert one.tally.episodes == other.tally.episodes
     a, b = one.state_dict(), other.state_dict()
     assert a["selfplay"]["playing"] == b["selfplay"]["playing"]
     assert a["selfplay"]["pool"]["quality"] == b["selfplay"]["pool"]["quality"]

@@ -51,6 +51,17 @@ class Distribution(Protocol):
         """Entropy in nats, shape [rows]."""
 
 
+class Discrete(Distribution, Protocol):
+    """A distribution that is nothing but tables of log-probabilities, rows first."""
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """[rows, ...] each."""
+
+    def with_tables(self, tables: Sequence[Tensor]) -> Discrete:
+        """The same choices with other tables, of other rows perhaps."""
+
+
 class Categorical:
     """One choice out of n. logits: [..., n] unnormalised; mask: [..., n] bool, False forbids.
 
@@ -62,6 +73,17 @@ class Categorical:
             logits = logits.masked_fill(~mask, -math.inf)
         self.mask = mask
         self.log_probs = logits.log_softmax(-1)
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """[..., n]."""
+        return [self.log_probs]
+
+    def with_tables(self, tables: Sequence[Tensor]) -> Categorical:
+        """The choice of `tables[0]`."""
+        found = Categorical.__new__(Categorical)
+        found.mask, found.log_probs = tables[0] > -math.inf, tables[0]
+        return found
 
     def sample(self, generator: Source = None) -> Tensor:
         """[...] int64. Draws by the exponential race: argmax(p_i / e_i) with e_i standard exponential."""
@@ -115,6 +137,15 @@ class Joint:
     def __init__(self, parts: Sequence[Categorical]) -> None:
         self.parts = parts
 
+    @property
+    def tables(self) -> list[Tensor]:
+        """One a part."""
+        return [part.log_probs for part in self.parts]
+
+    def with_tables(self, tables: Sequence[Tensor]) -> Joint:
+        """The parts of `tables`."""
+        return Joint([part.with_tables([table]) for part, table in zip(self.parts, tables, strict=True)])
+
     def sample(self, generator: Source = None) -> Tensor:
         """[..., parts] int64."""
         return torch.stack([part.sample(generator) for part in self.parts], -1)
@@ -150,6 +181,19 @@ class Branching:
             variants: [kinds] int64 for each part: the variant that a kind uses, -1 if it does not use the part.
         """
         self.kind, self.parts, self.variants = kind, parts, variants
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """Of the kind, then of every part."""
+        return [self.kind.log_probs, *(part.log_probs for part in self.parts)]
+
+    def with_tables(self, tables: Sequence[Tensor]) -> Branching:
+        """The kinds and parts of `tables`."""
+        kind, *parts = (
+            choice.with_tables([table])
+            for choice, table in zip([self.kind, *self.parts], tables, strict=True)
+        )
+        return Branching(kind, parts, self.variants)
 
     def _chosen(self, i: int, kinds: Tensor) -> tuple[Tensor, Tensor]:
         """Part i's log-probabilities [..., n] given `kinds` [...], and whether the kind uses it [...]."""

@@ -24,7 +24,7 @@ class TrainConfig:
     algo: Literal["a2c", "ppo"] = "a2c"
     """The learning algorithm."""
     num_envs: int | None = None
-    """Environments stepped together: the batch is num_envs x rollout observations. Default: a2c 16, ppo 8; moba 80."""
+    """Environments stepped together: the batch is num_envs x rollout observations. Default: a2c 16, ppo 8; moba 160."""
     rollout: int | None = None
     """Decisions of each environment between updates. Default: a2c 5, ppo 128; moba a2c 16, ppo 128."""
     observations: float = 10_000_000
@@ -63,11 +63,11 @@ class TrainConfig:
     gamma: float | None = None
     """Discount per decision. Default: 0.99; moba 0.9993."""
     gae_lambda: float | None = None
-    """GAE's lambda: 1 gives n-step returns. Default: a2c 1, ppo 0.95, moba 0.998."""
+    """GAE's lambda: 1 gives n-step returns. Default: a2c 1, ppo 0.95, moba 0.99."""
     value_coef: float | None = None
     """Weight of the squared value error in the loss. Default: 0.5; moba 1."""
-    entropy_coef: float = 0.01
-    """Weight of the entropy bonus in the loss."""
+    entropy_coef: float | None = None
+    """Weight of the entropy bonus in the loss. Default: 0.01; moba 0.001."""
     max_grad_norm: float = 0.5
     """Clip the gradient to this global norm; 0 never clips. The noise is measured before."""
     rmsprop: Literal["tensorflow", "torch"] = "tensorflow"
@@ -225,7 +225,7 @@ GROUP_OBSERVATIONS = 1.5
 """What a2c's backward pass costs more for each noise group, in observations' share of a run: 7.5 % of a batch of 80 for
 four of them (`nature` on two processors, scripts/bench/noise_overhead.py)."""
 
-_SHARED: dict[str, Any] = {"gamma": 0.99, "value_coef": 0.5, "clip": 0.1, "epochs": 4}
+_SHARED: dict[str, Any] = {"gamma": 0.99, "value_coef": 0.5, "entropy_coef": 0.01, "clip": 0.1, "epochs": 4}
 MINIBATCHES, MOBA_MINIBATCHES, SEQUENCE = 4, 16, 16
 """ppo's parts of a pass, at most so many of moba's; decisions that a gradient runs back through a memory, at most."""
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -251,8 +251,9 @@ GAME_LENGTH, DECISIONS_PER_SECOND = 600, 7.5
 MOBA_DEFAULTS: dict[str, Any] = {
     # OpenAI Five (arXiv 1912.06680): 7.5 decisions a second, a horizon of 180 s, a sample used about once.
     **{"gamma": 0.9993, "clip": 0.2, "value_coef": 1.0, "epochs": 1},
-    # Not their λ of 0.95, from which two million observations learn nothing here; from 0.998 more than from 0.99.
-    **{"gae_lambda": 0.998, "rollout": 128, "num_envs": 80, "learning_rate": 1e-3},
+    # Not their λ of 0.95 nor their entropy bonus of 0.01: a batch here is a hundredth of theirs, the advantage of one
+    # decision is lost in the noise, and the bonus keeps the policy at random (docs/moba.md has what was tried).
+    **{"gae_lambda": 0.99, "entropy_coef": 0.001, "rollout": 128, "num_envs": 160, "learning_rate": 1e-3},
 }
 
 

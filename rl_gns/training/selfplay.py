@@ -13,18 +13,18 @@ The pool itself is `agents.selfplay`'s; snapshots and draws are part of the chec
 
 from __future__ import annotations
 
-import copy
+import operator
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from agents.distributions import Share
 from agents.memory import Memory
 from agents.ranks import ALONE, Ranks
 from agents.selfplay import PastSelves
+from agents.stacked import Stacked
 from envs import BatchedEnv, EnvError
 from envs.batched import Step
 from envs.moba.opponents import Scripted
@@ -84,7 +84,7 @@ class SelfPlay:
             )
         self._generator = torch.Generator().manual_seed(seed)
         self._actions = torch.Generator(self.device).manual_seed(seed)
-        self._player = copy.deepcopy(policy).requires_grad_(False)
+        self._players = Stacked(policy)
         self._memory = Memory(policy, env.num_streams, env.device)  # of the streams of past selves alone
         self.pool.add(policy)
         self.snapshots = 0
@@ -92,7 +92,8 @@ class SelfPlay:
             self.scripts = [Scripted(name, env.layout) for name in _names(config.sparring)]
         except EnvError as error:
             raise UserError(f"sparring: {error}") from None
-        self._known: tuple[list[int], dict[int, tuple[Tensor, Share]]] = [], {}
+        self._stacked: list[dict[str, Tensor]] = []
+        self._seats: tuple[list[int], dict[int, Tensor], Tensor, Share] | None = None
         self.playing = [self._draw() for _ in range(ranks.count * len(self.past))]
         """Of each world with a past self, on all ranks: the member's number, or -1, -2 … for a script."""
 
@@ -100,34 +101,43 @@ class SelfPlay:
         """The learnt streams' `actions` joined with what the past selves do on observations [num_streams, ...]."""
         joined = actions.new_empty(len(obs), *actions.shape[1:])
         joined[self.learnt] = actions
-        for member, (rows, share) in self._rows().items():
-            if member < 0:
-                joined[rows] = self.scripts[-1 - member](obs[rows])
-                continue
+        scripted, rows, share = self._seated()
+        if len(rows):
             seen = self._memory.with_obs(obs[rows], rows)
-            distribution, _ = functional_call(self._player, self.pool.weights[member], (seen,))
+            joined[rows] = self._players(seen).sample(share)
             self._memory.keep(seen, rows)
-            joined[rows] = distribution.sample(share)
+        for script, of in scripted.items():
+            joined[of] = self.scripts[-1 - script](obs[of])
         return joined
 
-    def _rows(self) -> dict[int, tuple[Tensor, Share]]:
-        """This rank's streams of every member at play, and their share of its draws on all ranks.
+    def _seated(self) -> tuple[dict[int, Tensor], Tensor, Share]:
+        """This rank's streams of every script, those of past selves, and the latter's share of all ranks' draws.
 
         Worked out anew only when somebody else plays.
         """
-        if self._known[0] != self.playing:
-            playing, streams = torch.tensor(self.playing), self.theirs.view(-1, self.heroes)
-            begin, end = self.ranks.rank * len(self.past), (self.ranks.rank + 1) * len(self.past)
-            found = {}
-            for member in sorted(set(self.playing)):
-                worlds = (playing == member).nonzero().squeeze(1)
-                here = ((worlds >= begin) & (worlds < end)).nonzero().squeeze(1)
-                rows = streams[(worlds[here] - begin).to(self.device)].flatten()
-                place = (here[:, None] * self.heroes + torch.arange(self.heroes)).flatten()
-                total = len(worlds) * self.heroes
-                found[member] = rows, Share(self._actions, total, place.to(self.device))
-            self._known = list(self.playing), found
-        return self._known[1]
+        networks = list(self.pool.weights.values())
+        taken = len(networks) == len(self._stacked) and all(map(operator.is_, networks, self._stacked))
+        if not taken:
+            self._players.take(networks)
+            self._stacked = networks
+        if self._seats is None or not taken or self._seats[0] != self.playing:
+            self._seats = list(self.playing), *self._seat()
+        return self._seats[1:]
+
+    def _seat(self) -> tuple[dict[int, Tensor], Tensor, Share]:
+        begin, heroes = self.ranks.rank * len(self.past), self.heroes
+        here = torch.tensor(self.playing, dtype=torch.int64)[begin : begin + len(self.past)]
+        playing = here.repeat_interleave(heroes).to(self.device)
+        scripted = {script: self.theirs[playing == script] for script in {*here.tolist()} if script < 0}
+        past = (playing >= 0).nonzero().squeeze(1)
+        if not len(past) and max(self.playing, default=-1) >= 0:
+            # Who has none yet draws along with the ranks that have: a script takes the seat that is played in vain.
+            past = past.new_zeros(1)
+        if len(past):
+            members = torch.tensor(list(self.pool.weights), device=self.device)  # ascending
+            self._players.assign(torch.searchsorted(members, playing[past].clamp(min=members[0])))
+        share = Share(self._actions, len(self.playing) * heroes, past + begin * heroes)
+        return scripted, self.theirs[past], share
 
     def _draw(self) -> int:
         """Who plays the next game of a world with a past self."""

@@ -67,6 +67,8 @@ class Eval:
     """Film the first game into this .mp4 or .gif; moba: that against the last script, the policy in blue."""
     against: str | None = None
     """moba: play this script only, and not all: idle, random, laner, bully."""
+    checkpoint: Path | None = None
+    """Play the policy of this file, of the run's `checkpoints` or `kept`. Default: the newest."""
     device: str = "cpu"
     """Where the network runs."""
 
@@ -88,6 +90,7 @@ class Eval:
             deterministic=self.deterministic,
             video=self.video,
             device=self.device,
+            checkpoint=self.checkpoint,
         )
         for i, game in enumerate(games):
             print(f"game {i}: score {game.score:g} in {game.length:,.0f} decisions")
@@ -102,7 +105,7 @@ class Eval:
         from envs.moba.opponents import OPPONENTS
         from rl_gns.training import ladder
 
-        policy = ladder.load_policy(run.config, run.checkpoint(), self.device)
+        policy = ladder.load_policy(run.config, run.checkpoint(self.checkpoint), self.device)
         games = 32 if self.episodes is None else self.episodes
         found = ladder.climb(
             policy,

@@ -1,13 +1,15 @@
 """Is the useful batch of the lane-battle world as large, and does it move as, its knobs say? B_simple, measured.
 
-    python scripts/moba_noise.py [--out runs/moba-noise] [--pong runs/pong-ppo] [--seconds 270] [--only heroes]
+    rl-gns train moba:1v1 --algo ppo --num-envs 320 --observations 40e6 --schedule linear --threads 1 \\
+        --env-options threads 1 --keep-every 2e6 --out runs/moba-hour
+    python scripts/moba_noise.py --along runs/moba-hour [--pong runs/pong-ppo] [--seconds 270] [--only heroes]
 
-Trains one self-play run of moba:1v1 and short ones of its variants, stops each at given observations, and measures
-the noise scale of the policy there in a pass of its own: 32 worlds, all rollouts of whole games, nothing learnt
-(`rl_gns.training.frozen`); a run's own meter would have three readings. Pong is measured alike in 64 games, from a run
-of `scripts/pong_ppo.py`, with rollouts of the same length. About 40 minutes of one core. It can be stopped at any
-time, or stops itself after `--seconds`; called again it goes on. Every row lands in
-scripts/results/moba_noise/noise.csv as it is found, the figure beside it at the end.
+Measures the noise scale of a policy in a pass of its own: 32 worlds, all rollouts of whole games, nothing learnt
+(`rl_gns.training.frozen`); a run's own meter would have few readings. First along a long run, at its first weights and
+its kept checkpoints, with a rating each. Then of short runs of moba:1v1 and its variants, which it trains. Pong is
+measured alike in 64 games, from a run of `scripts/pong_ppo.py`, with rollouts of the same length. About an hour of one
+core beside the long run. It can be stopped at any time, or stops itself after `--seconds`; called again it goes on.
+Every row lands in scripts/results/moba_noise/noise.csv as it is found, the figure beside it at the end.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ from rl_gns.training import frozen, ladder
 RESULTS = Path(__file__).parent / "results" / "moba_noise"
 ROLLOUT = 128
 GROUPS, WORLDS = 16, 2
-STEP, SHORT = 125_000, 500_000
-STAGES = (0, 250_000, 500_000, 1_000_000, 3_000_000)
+STEP, SHORT = 500_000, 2_000_000
+ALONG = "along"
 GAMES = 16
 PONG_ROUNDS = 5
 MEASURING_SEED = 977
@@ -45,37 +47,34 @@ class Variant(NamedTuple):
 
     name: str
     config: rl_gns.TrainConfig
-    stages: tuple[int, ...]
-    rated: bool = False
+    stages: tuple[int, ...] = (0, SHORT)
 
 
-def moba(name: str, env: str = "moba:1v1", stages: tuple[int, ...] = (0, SHORT), **settings: Any) -> Variant:
-    """A variant of the defaults, but for λ and that all worlds start at once; nothing is measured while it trains."""
+def moba(name: str, env: str = "moba:1v1", **settings: Any) -> Variant:
+    """A variant of the defaults; nothing is measured while it trains."""
     options = {"threads": 1, **settings.pop("options", {})}
     config = rl_gns.TrainConfig(
         env=env,
         algo="ppo",
-        observations=max(stages),
+        observations=SHORT,
         noise_budget=0.0,
         checkpoint_every=500_000,
         tensorboard=False,
         threads=1,
-        start_spread=0,
-        gae_lambda=0.99,
         env_options=options,
         **settings,
     )
-    return Variant(name, config, stages)
+    return Variant(name, config)
 
 
 def variants() -> list[Variant]:
     """What is trained, the most telling first. Runs of other team sizes have about as many learnt streams."""
     short = {"lanes": 3, "game_length": 150}
     return [
-        moba("1v1", stages=STAGES)._replace(rated=True),
+        moba("1v1"),
         moba("heroes=1", options=short),
-        moba("heroes=5", "moba:5v5", num_envs=16, options=short),
-        moba("heroes=3", "moba:3v3", num_envs=28, options=short),
+        moba("heroes=5", "moba:5v5", num_envs=32, options=short),
+        moba("heroes=3", "moba:3v3", num_envs=56, options=short),
         moba("reward=objectives", options={"reward": "objectives"}),
         moba("reward=win", options={"reward": "win"}),
         moba("game_length=300", options={"game_length": 300}),
@@ -91,6 +90,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("runs/moba-noise"))
+    parser.add_argument("--along", type=Path, nargs="*", default=[])
     parser.add_argument("--pong", type=Path, nargs="*", default=[])
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--only", default="")
@@ -98,7 +98,7 @@ def main() -> None:
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    for what in work(arguments.out, arguments.pong, arguments.only):
+    for what in work(arguments.out, arguments.along, arguments.pong, arguments.only):
         print(f"{time.monotonic() - start:6.0f} s  {what}", flush=True)
         if time.monotonic() - start > arguments.seconds:
             print("stopped; call again to go on")
@@ -119,9 +119,10 @@ def known(variant: str, observations: int) -> bool:
     return bool(((rows["variant"] == variant) & (rows["asked"] == observations)).any())
 
 
-def work(out: Path, pong: list[Path], only: str) -> Iterator[str]:
+def work(out: Path, along: list[Path], pong: list[Path], only: str) -> Iterator[str]:
     """Everything that is not known yet, piece by piece."""
-    among: ladder.Results = {}
+    for path in along:
+        yield from measure_along(path)
     for variant in variants():
         for stage in variant.stages if only in variant.name else ():
             if known(variant.name, stage):
@@ -130,15 +131,8 @@ def work(out: Path, pong: list[Path], only: str) -> Iterator[str]:
             if stage:
                 yield from train(variant, stage, path)
                 state = rl_gns.load_run(path).checkpoint()
-            config, row = configs.resolve(variant.config), {}
-            length = float(config.env_options.get("game_length", 600.0))
-            if variant.rated:
-                policy = ladder.load_policy(config, state or {"policy": start_of(config)})
-                found = ladder.climb(policy, config, GAMES, seed=MEASURING_SEED, among=among)
-                row["rating"] = found.ratings[ladder.POLICY].mean
-                row |= {f"wins_{s.opponent}": s.wins / s.games for s in found.standings}
-            rounds = round(length * configs.DECISIONS_PER_SECOND / ROLLOUT)
-            yield note(variant.name, config, stage, state, rounds, row)
+            config = configs.resolve(variant.config)
+            yield note(variant.name, config, stage, state, rounds(config), {})
     for path in pong:
         run = rl_gns.load_run(path)
         state, config = run.checkpoint(), dataclasses.replace(run.config, rollout=ROLLOUT, threads=1)
@@ -147,6 +141,28 @@ def work(out: Path, pong: list[Path], only: str) -> Iterator[str]:
                 scores = [] if at is None else at["recent"]
                 row = {"score": sum(scores) / len(scores)} if scores else {}
                 yield note("pong", config, stage, at, PONG_ROUNDS, row)
+
+
+def rounds(config: rl_gns.TrainConfig) -> int:
+    """Rollouts of a whole game."""
+    length = float(config.env_options.get("game_length", configs.GAME_LENGTH))
+    return round(length * configs.DECISIONS_PER_SECOND / ROLLOUT)
+
+
+def measure_along(path: Path) -> Iterator[str]:
+    """A run's first weights and its kept checkpoints, with a rating each."""
+    run, among = rl_gns.load_run(path), {}
+    config = dataclasses.replace(run.config, rollout=ROLLOUT, threads=1)
+    for file in (None, *sorted((path / "kept").glob("*.ckpt"))):
+        stage = 0 if file is None else int(file.stem)
+        if known(ALONG, stage):
+            continue
+        state = None if file is None else run.checkpoint(file)
+        policy = ladder.load_policy(config, state or {"policy": start_of(config)})
+        found = ladder.climb(policy, config, GAMES, seed=MEASURING_SEED, among=among)
+        row = {"rating": found.ratings[ladder.POLICY].mean}
+        row |= {f"wins_{s.opponent}": s.wins / s.games for s in found.standings}
+        yield note(ALONG, config, stage, state, rounds(config), row)
 
 
 def train(variant: Variant, stage: int, path: Path) -> Iterator[str]:
@@ -215,7 +231,7 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
     seen = set(rows["variant"])
     knobs = {title: names for title, names in KNOBS.items() if len(seen.intersection(names)) > 1}
     drawing, axes = style.panels(1 + len(knobs), 4.2, share_y=True)
-    run = rows[rows["variant"] == "1v1"].sort_values("observations")
+    run = rows[rows["variant"] == ALONG].sort_values("observations")
     first, others = axes[0], axes[1:]
     _points(first, run["observations"] / 1e6, run, style.BLUE, "moba:1v1")
     for _, row in run.iterrows():
@@ -235,7 +251,7 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
     for panel, (title, names) in zip(others, knobs.items(), strict=True):
         for stage, colour, label in (
             (0, style.GREY, "first weights"),
-            (SHORT, style.BLUE, "after 0.5 million"),
+            (SHORT, style.BLUE, "after 2 million"),
         ):
             found = rows[(rows["asked"] == stage) & rows["variant"].isin(names)].set_index("variant")
             present = [name for name in names if name in found.index]

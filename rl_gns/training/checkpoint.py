@@ -1,9 +1,10 @@
 """Checkpoints that a kill, a full disk or a torn write can't turn into a lost run.
 
 On disk: `checkpoints/OBSERVATIONS.ckpt` = b"rl-gns 2\\n" + SHA-256 of the rest (32 bytes) + torch.save of the state.
-Writing: to `OBSERVATIONS.tmp`, fsync, rename, fsync the folder, then remove all but the newest two. A file that
-is too short or whose digest differs is not complete; reading takes the newest complete one. The state holds only
-tensors, numbers, strings, lists and dicts, and is read with torch's weights_only loader.
+Writing: to `OBSERVATIONS.tmp`, fsync, rename, fsync the folder, then remove all but the newest two; one that is to be
+kept for good has a second name in `kept`. A file that is too short or whose digest differs is not complete; reading
+takes the newest complete one. The state holds only tensors, numbers, strings, lists and dicts, and is read with torch's
+weights_only loader.
 """
 
 from __future__ import annotations
@@ -55,6 +56,23 @@ def save(folder: Path, observations: int, state: dict[str, Any]) -> Path:
         kept = f"{newest} is kept" if newest else "there is none before it"
         raise RunStopped(f"the checkpoint {path} could not be written: {error.strerror}; {kept}") from error
     return path
+
+
+def keep(path: Path, every: float) -> None:
+    """Link a checkpoint into `kept` beside its folder if it is the first past a multiple of `every` observations.
+
+    Raises:
+        RunStopped: the disk is full or read-only.
+    """
+    kept = path.parent.parent / "kept"
+    newest_kept = max((int(old.stem) for old in kept.glob("*.ckpt")), default=0)
+    if every <= 0 or int(path.stem) // every <= newest_kept // every:
+        return
+    try:
+        kept.mkdir(exist_ok=True)
+        os.link(path, kept / path.name)
+    except OSError as error:
+        raise RunStopped(f"{path} could not be kept in {kept}: {error.strerror}") from error
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -86,6 +86,8 @@ def check(config: TrainConfig) -> None:
     for name in ("value_coef", "entropy_coef", "max_grad_norm"):
         if not (math.isfinite(getattr(config, name)) and getattr(config, name) >= 0):
             raise UserError(f"{name} must not be negative, got {getattr(config, name)}")
+    if not (math.isfinite(config.keep_every) and config.keep_every >= 0):
+        raise UserError(f"keep_every must not be negative, got {config.keep_every}")
     if config.correlation_every < 0:
         raise UserError(f"correlation_every must not be negative, got {config.correlation_every}")
     if config.correlation_every and min(config.correlation_envs, config.num_envs or 1) < 2:

@@ -142,6 +142,8 @@ class TrainConfig:
     """Observations between metric rows."""
     checkpoint_every: float = 250_000
     """Observations between checkpoints; the last two are kept."""
+    keep_every: float = 0
+    """Observations between checkpoints that are kept for good, in the run's folder `kept`; 0 keeps none."""
     tensorboard: bool = True
     """Mirror the metrics to TensorBoard files in the run's directory."""
 

@@ -35,8 +35,9 @@ def evaluate(
     deterministic: bool = False,
     video: Path | None = None,
     device: str = "cpu",
+    checkpoint: Path | None = None,
 ) -> list[Game]:
-    """Play `episodes` games with the newest checkpoint's policy. Game i is played in environment i of `seed`.
+    """Play `episodes` games with a checkpoint's policy. Game i is played in environment i of `seed`.
 
     Each environment plays one game, so that short games are not counted oftener than long ones.
 
@@ -47,6 +48,7 @@ def evaluate(
         deterministic: take the most likely action instead of sampling, which is what was trained.
         video: an .mp4 or .gif to film environment 0 into.
         device: where the network runs.
+        checkpoint: a file of `checkpoints` or `kept`. Default: the newest.
 
     Raises:
         UserError: no checkpoint, episodes < 1, a video name that is no .mp4 or .gif.
@@ -55,7 +57,7 @@ def evaluate(
         raise UserError(f"episodes must be at least 1, got {episodes}")
     if video is not None and video.suffix not in (".mp4", ".gif"):
         raise UserError(f"the video must end in .mp4 or .gif, got {video}")
-    state = run.checkpoint()
+    state = run.checkpoint(checkpoint)
     games: list[Game] = []
     for low in range(0, episodes, PARALLEL):
         count = min(PARALLEL, episodes - low)

@@ -3,6 +3,7 @@
 config.toml     every setting, and the versions and machine it ran on
 metrics.db      metric rows, finished games, timing (see `metrics.py`)
 checkpoints/    the newest two (see `checkpoint.py`)
+kept/           those that `keep_every` keeps
 tensorboard/    a mirror of the metric rows
 lock            held by the process that trains it
 """
@@ -44,6 +45,7 @@ FREE_ON_RESUME = {
     "device",
     "threads",
     "checkpoint_every",
+    "keep_every",
     "tensorboard",
     "stop_score",
     "chunk",
@@ -82,9 +84,18 @@ class Run:
         """Predictions for other rollout lengths from the correlation measured so far (see `--correlation-every`)."""
         return predictions(self.checkpoint().get("correlation", {}))
 
-    def checkpoint(self) -> dict[str, Any]:
-        """The newest complete checkpoint's state."""
-        return checkpoint.newest(self.path / "checkpoints")[1]
+    def checkpoint(self, file: Path | None = None) -> dict[str, Any]:
+        """The newest complete checkpoint's state, or that of one `file`, of `kept` perhaps.
+
+        Raises:
+            UserError: it is no complete checkpoint, or there is none.
+        """
+        if file is None:
+            return checkpoint.newest(self.path / "checkpoints")[1]
+        try:
+            return checkpoint.read(file)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{file} can't be used: {error}") from None
 
 
 def load_run(path: str | Path) -> Run:
@@ -281,7 +292,7 @@ def _save(trainer: Trainer, writer: MetricsWriter | None, folder: Path) -> None:
     """All processes have a part in the state; the one that writes saves it."""
     state = trainer.state_dict()
     if writer is not None:
-        checkpoint.save(folder, trainer.observations, state)
+        checkpoint.keep(checkpoint.save(folder, trainer.observations, state), trainer.config.keep_every)
 
 
 def _climber(trainer: Trainer) -> Any:

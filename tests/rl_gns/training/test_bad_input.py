@@ -184,6 +184,27 @@ def test_two_trainers_of_one_run_are_refused(finished: Path, capsys: pytest.Capt
     assert "another process is training" in line
 
 
+def test_eval_of_a_kept_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [
+        "--observations",
+        "600",
+        "--checkpoint-every",
+        "200",
+        "--keep-every",
+        "200",
+        "--no-tensorboard",
+    ]
+    main(["train", "gym:CartPole-v1", *settings, "--quiet", "--out", str(tmp_path / "run")])
+    kept = sorted((tmp_path / "run" / "kept").iterdir())
+    assert [int(file.stem) for file in kept] == [240, 400, 640]
+    said = []
+    for options in ([], *(["--checkpoint", str(file)] for file in kept)):
+        capsys.readouterr()
+        main(["eval", str(tmp_path / "run"), "--episodes", "4", *options])
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[-1] != said[1]
+
+
 def test_a_run_of_another_version(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "old"
     shutil.copytree(finished, out)
@@ -196,7 +217,11 @@ def test_a_run_of_another_version(finished: Path, tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--episodes", "0"], "episodes"), (["--video", "game.avi"], ".mp4 or .gif")],
+    [
+        (["--episodes", "0"], "episodes"),
+        (["--video", "game.avi"], ".mp4 or .gif"),
+        (["--checkpoint", "kept/no.ckpt"], "kept/no.ckpt can't be used"),
+    ],
 )
 def test_eval(finished: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = failure(["eval", str(finished), *arguments], capsys)

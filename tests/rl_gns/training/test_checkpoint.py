@@ -22,6 +22,18 @@ def test_round_trip_keeps_two(tmp_path: Path) -> None:
     assert torch.equal(state["weights"], STATE["weights"])
 
 
+def test_the_first_past_each_multiple_is_kept_for_good(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for observations in (40, 90, 130, 170, 210, 460):
+        path = checkpoint.save(folder, observations, STATE)
+        for _ in range(2):  # once more after a kill
+            checkpoint.keep(path, 100)
+    assert sorted(int(p.stem) for p in (tmp_path / "kept").iterdir()) == [130, 210, 460]
+    assert checkpoint.equal(checkpoint.read(tmp_path / "kept" / "000000000130.ckpt"), STATE)
+    checkpoint.keep(checkpoint.save(folder, 900, STATE), 0)
+    assert len(list((tmp_path / "kept").iterdir())) == 3
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "foreign"])
 def test_a_damaged_file_is_passed_over_and_said_so(tmp_path: Path, damage: str) -> None:
     checkpoint.save(tmp_path, 100, STATE)

@@ -185,11 +185,11 @@ def test_two_trainers_of_one_run_are_refused(finished: Path, capsys: pytest.Capt
 
 
 def test_eval_of_a_kept_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--observations", "600", "--learning-rate", "0.05", "--no-tensorboard"]
-    settings += ["--checkpoint-every", "200", "--keep-every", "200"]
+    settings = ["--algo", "ppo", "--rollout", "8", "--observations", "600", "--learning-rate", "0.1"]
+    settings += ["--checkpoint-every", "200", "--keep-every", "200", "--no-tensorboard"]
     main(["train", "gym:CartPole-v1", *settings, "--quiet", "--out", str(tmp_path / "run")])
     kept = sorted((tmp_path / "run" / "kept").iterdir())
-    assert [int(file.stem) for file in kept] == [240, 400, 640]
+    assert [int(file.stem) for file in kept] == [256, 448, 640]
     said = []
     for options in ([], *(["--checkpoint", str(file)] for file in kept)):
         capsys.readouterr()

@@ -1,8 +1,8 @@
 """Is the useful batch of the lane-battle world as large, and does it move as, its knobs say? B_simple, measured.
 
-    rl-gns train moba:1v1 --algo ppo --num-envs 320 --observations 40e6 --schedule linear --threads 1 \\
-        --env-options threads 1 --keep-every 2e6 --out runs/moba-hour
-    python scripts/moba_noise.py --along runs/moba-hour [--pong runs/pong-ppo] [--seconds 270] [--only heroes]
+    rl-gns train moba:1v1 --algo ppo --num-envs 320 --observations 24e6 --schedule linear --threads 1 \\
+        --env-options threads 1 --keep-every 2e6 --out runs/moba-half-hour
+    python scripts/moba_noise.py --along runs/moba-half-hour [--pong runs/pong-ppo] [--seconds 270] [--only heroes]
 
 Measures the noise scale of a policy in a pass of its own: 32 worlds, all rollouts of whole games, nothing learnt
 (`rl_gns.training.frozen`); a run's own meter would have few readings. First along a long run, at its first weights and
@@ -51,7 +51,7 @@ class Variant(NamedTuple):
 
 
 def moba(name: str, env: str = "moba:1v1", **settings: Any) -> Variant:
-    """A variant of the defaults; nothing is measured while it trains."""
+    """A variant of the defaults, but for OpenAI Five's value weight of 1; nothing is measured while it trains."""
     options = {"threads": 1, **settings.pop("options", {})}
     config = rl_gns.TrainConfig(
         env=env,
@@ -61,6 +61,7 @@ def moba(name: str, env: str = "moba:1v1", **settings: Any) -> Variant:
         checkpoint_every=500_000,
         tensorboard=False,
         threads=1,
+        value_coef=1.0,
         env_options=options,
         **settings,
     )

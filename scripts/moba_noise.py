@@ -1,7 +1,7 @@
 """Is the useful batch of the lane-battle world as large, and does it move as, its knobs say? B_simple, measured.
 
     rl-gns train moba:1v1 --algo ppo --num-envs 320 --observations 24e6 --schedule linear --threads 1 \\
-        --env-options threads 1 --keep-every 2e6 --out runs/moba-half-hour
+        --env-options threads 1 --keep-every 4e6 --out runs/moba-half-hour
     python scripts/moba_noise.py --along runs/moba-half-hour [--pong runs/pong-ppo] [--seconds 270] [--only heroes]
 
 Measures the noise scale of a policy in a pass of its own: 32 worlds, all rollouts of whole games, nothing learnt
@@ -248,7 +248,7 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
         _points(first, pong["observations"] / 1e6, pong, style.ORANGE, "Pong")
     first.set(yscale="log", xlabel="million observations\n(numbers: rating)", ylabel="B_simple, observations")
     first.margins(y=0.2)
-    style.legend(first)
+    style.legend(first, where="lower right")
     for panel, (title, names) in zip(others, knobs.items(), strict=True):
         for stage, colour, label in (
             (0, style.GREY, "first weights"),

@@ -34,7 +34,9 @@ def colours(count: int) -> list[Any]:
     return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.85, max(count, 1))]
 
 
-def legend(axes: Axes, title: str | None = None, where: Literal["best", "upper right"] = "best") -> None:
+def legend(
+    axes: Axes, title: str | None = None, where: Literal["best", "upper right", "lower right"] = "best"
+) -> None:
     """A small legend inside the panel, where there is anything to name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, framealpha=0.8, edgecolor="none", title=title, title_fontsize=8, loc=where)

@@ -74,9 +74,10 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path, algo: str) -> None:
         for name, weight in ranks[0]["weights"].items():
             assert torch.equal(rank["weights"][name], weight)  # the same bits
             torch.testing.assert_close(weight, one["weights"][name], rtol=1e-5, atol=1e-8)
-        torch.testing.assert_close(
-            torch.tensor(rank["moments"]), torch.tensor(one["moments"]), rtol=1e-5, atol=0
-        )
+        found, wanted = torch.tensor(rank["moments"]), torch.tensor(one["moments"])
+        torch.testing.assert_close(found[:, 1:], wanted[:, 1:], rtol=1e-5, atol=0)
+        # The signal is a small difference of squared norms of the noise's size, and rounds as they do.
+        assert ((found[:, 0] - wanted[:, 0]).abs() <= 1e-6 * wanted[:, 1]).all()
         assert rank["episodes"] == one["episodes"]
         assert len(rank["episodes"]) > 0
         assert (rank["playing"], rank["quality"]) == (one["playing"], one["quality"])

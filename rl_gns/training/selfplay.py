@@ -29,7 +29,6 @@ from envs import BatchedEnv, EnvError
 from envs.batched import Step
 from envs.moba.opponents import Scripted
 from rl_gns.errors import UserError
-from rl_gns.training.checks import check_minibatches
 from rl_gns.training.config import TrainConfig
 
 
@@ -54,7 +53,7 @@ class SelfPlay:
             ranks: those that share the run.
 
         Raises:
-            UserError: minibatches, or correlation_envs, that do not fit the learnt streams; no such script.
+            UserError: correlation_envs that do not fit the learnt streams; no such script.
         """
         self.ranks = ranks
         self.every, self.device = config.snapshot_every, env.device
@@ -75,7 +74,6 @@ class SelfPlay:
         self.counted = counted.flatten()[self.learnt.cpu()].to(self.device)
         self.heroes = heroes
         self.learnt_streams = len(self.learnt)
-        check_minibatches(config, self.learnt_streams * (config.rollout or 1) * ranks.count)
         first = min(self.past, default=env.num_envs)
         if config.correlation_every and config.correlation_envs > first:
             raise UserError(

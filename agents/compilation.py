@@ -14,11 +14,17 @@ from torch import Tensor, nn
 from agents.memory import Seen
 from agents.networks import Shared
 
+FORMS = 64
+"""Of one torso's code that a process may hold. Beyond its own limit of 8, torch quietly runs the layers as written;
+every batch size, precision, number of threads, and every trainer after the first makes another."""
+
 
 def compile_torso(
     policy: nn.Module, blank: Tensor | Seen, acting: Iterable[int], learning: Iterable[int]
 ) -> None:
     """Compile the torso of `policy`, and use it from now on; takes up to a minute.
+
+    Called again it adds to the sizes. What is compiled is for the number of torch's threads and the precision of now.
 
     Args:
         policy: of the networks nature or impala.
@@ -32,15 +38,18 @@ def compile_torso(
     if not isinstance(policy, Shared) or isinstance(blank, Seen):
         raise ValueError("compile is for the networks nature and impala: the others are too small to gain")
     mode = "reduce-overhead" if blank.device.type == "cuda" else None
-    compiled = torch.compile(policy.torso, mode=mode, dynamic=False)
+    torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
+    compiled = policy.compiled_torso
+    if compiled is None:
+        compiled = torch.compile(policy.torso, mode=mode, dynamic=False)
     without, with_gradients = frozenset(acting), frozenset(learning)
     try:
         for size in sorted(without):
             with torch.no_grad():
-                compiled(blank.expand(size, *blank.shape[1:]).contiguous())
+                policy.features(compiled, blank.expand(size, *blank.shape[1:]).contiguous())
         for size in sorted(with_gradients):
             with torch.enable_grad():
-                compiled(blank.expand(size, *blank.shape[1:]).contiguous()).sum().backward()
+                policy.features(compiled, blank.expand(size, *blank.shape[1:]).contiguous()).sum().backward()
     except Exception as error:
         reason = next(
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
@@ -50,4 +59,4 @@ def compile_torso(
         policy.zero_grad(set_to_none=True)
     # Not as a submodule: its parameters are the torso's.
     object.__setattr__(policy, "compiled_torso", compiled)
-    policy.compiled_sizes = without | with_gradients
+    policy.compiled_sizes |= without | with_gradients

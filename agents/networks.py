@@ -82,14 +82,16 @@ class Shared(nn.Module):
         self.compiled_sizes: frozenset[int] = frozenset()
         """Batches for which `compiled_torso` stands in for the torso; see `compilation.py`."""
 
+    def features(self, torso: Callable[[Tensor], Tensor], obs: Tensor) -> Tensor:
+        """What `torso`, the policy's own or that compiled, makes of obs [B, ...], in the torso's precision."""
+        if not self.torso_bfloat16:
+            return torso(obs)
+        with torch.autocast(obs.device.type, torch.bfloat16):
+            return torso(obs).float()
+
     def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
         """obs [B, ...]."""
-        torso = self.compiled_torso if len(obs) in self.compiled_sizes else self.torso
-        if self.torso_bfloat16:
-            with torch.autocast(obs.device.type, torch.bfloat16):
-                features = torso(obs).float()
-        else:
-            features = torso(obs)
+        features = self.features(self.compiled_torso if len(obs) in self.compiled_sizes else self.torso, obs)
         return self.action(features), self.value(features).squeeze(-1)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ from rl_gns.training.parts import NoiseParts
 from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.sharing import join_states, own_state, shared_out, variance
 from rl_gns.training.tally import Tally
-from rl_gns.training.threads import check_overlap, emulator_options
+from rl_gns.training.threads import check_overlap, emulator_options, one_thread
 
 
 def pick_device(name: str) -> torch.device:
@@ -168,15 +168,16 @@ class Trainer:
 
     def _compile(self) -> None:
         """Compile for the batches that acting and ppo's passes will see."""
-        config, blank = self.config, self.rollout.blank(1)
-        rows = [self.env.num_streams]
-        if config.overlap == "act":
-            rows += [half.stop - half.start for half in self.env.halves]
+        config, blank, rows = self.config, self.rollout.blank(1), [self.env.num_streams]
         learning = self.rollout.steps * self.rollout.streams // (config.minibatches or 1)
         passes = [min(self.chunk, learning)] if config.algo == "ppo" else []
-        if self.ahead is not None:
-            compile_torso(self.ahead.actor, blank, rows, [])
-            rows = []
+        # What acts beside the emulators or the learner does so on one thread, for which there is a form of its own.
+        with one_thread() if self.device.type == "cpu" else nullcontext():
+            if config.overlap == "act":
+                compile_torso(self.policy, blank, [half.stop - half.start for half in self.env.halves], [])
+            if self.ahead is not None:
+                compile_torso(self.ahead.actor, blank, rows, [])
+                rows = []
         compile_torso(self.policy, blank, rows, passes)
 
     @contextmanager

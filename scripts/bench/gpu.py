@@ -90,6 +90,7 @@ def training(config: TrainConfig, seconds: float) -> dict[str, Any]:
         shares = {name: value / whole for name, value in trainer.seconds.items()}
     finally:
         trainer.close()
+        torch.compiler.reset()  # a graph holds its memory for as long as it may be replayed
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
     spread = {"sps": statistics.median(rates), "low": min(rates), "high": max(rates)}
     return {**spread, "phases": shares, "device_gib": memory}

@@ -68,6 +68,36 @@ def test_it_computes_what_the_layers_do_and_steps_aside() -> None:
     assert used == [5, 7]
 
 
+def compilations() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+@needs_compiler
+def test_no_size_is_left_to_the_layers_whatever_torch_allows() -> None:
+    before = compilations()
+    with torch._dynamo.config.patch(recompile_limit=1):
+        compile_torso(make_policy("nature", PICTURES, ACTIONS), pictures(1), acting=[2, 3], learning=[])
+    assert compilations() == before + 2
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "options", [{}, {"precision": "bf16"}, {"overlap": "act"}, {"overlap": "learn"}], ids=str
+)
+def test_nothing_is_compiled_in_the_middle_of_a_run(options: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"env": "atari:pong", "num_envs": 4, "threads": 2, "rollout": 2}
+    settings |= {"algo": "ppo", "epochs": 1, "minibatches": 1, **options}
+    threads, trainer = torch.get_num_threads(), Trainer(resolve(TrainConfig(compile=True, **settings)))
+    try:
+        compiled = compilations()
+        for _ in range(2):
+            trainer.update()
+        assert compilations() == compiled > 0
+    finally:
+        trainer.close()
+        torch.set_num_threads(threads)
+
+
 @needs_compiler
 @pytest.mark.parametrize("algo", ["a2c", "ppo"])
 def test_a_run_learns_as_without_it(algo: str) -> None:

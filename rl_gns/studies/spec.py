@@ -45,6 +45,7 @@ from typing import Any
 from rl_gns.errors import UserError
 from rl_gns.studies import train_table
 from rl_gns.training import config as configs
+from rl_gns.training import kinds
 from rl_gns.training.config import TrainConfig
 
 FILE_NAME = "study.toml"
@@ -77,7 +78,7 @@ class StudySpec:
 
     env: str
     algo: Any
-    """One of `train_table.ALGORITHMS`."""
+    """As in `TrainConfig`."""
     goals: tuple[float, ...]
     observations: float
     updates: float | None
@@ -169,8 +170,7 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
     if "env" not in raw or not isinstance(raw["env"], str):
         raise UserError('env must name what to train on, e.g. env = "gym:CartPole-v1"')
     algo = raw.get("algo", "a2c")
-    if algo not in train_table.ALGORITHMS:
-        raise UserError(f"algo must be one of {', '.join(train_table.ALGORITHMS)}, got {algo!r}")
+    kinds.check(TrainConfig, {"algo": algo})
     goals = _numbers(raw, "goals", "")
     if list(goals) != sorted(goals):
         raise UserError(f"goals must ascend, got {list(goals)}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import types
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from rl_gns.errors import UserError
+from rl_gns.training import kinds
 from rl_gns.training.config import TrainConfig
 
 OWN = (
@@ -24,8 +23,6 @@ OWN = (
     "threads",
 )
 """Settings of a run that the study itself decides."""
-ALGORITHMS: tuple[str, ...] = get_args(get_type_hints(TrainConfig)["algo"])
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "a table"}
 
 
 def check(
@@ -44,29 +41,5 @@ def check(
         if key in OWN:
             raise UserError(f"train.{key} is the study's own: leave it out of [train]")
     known(table, [field.name for field in dataclasses.fields(TrainConfig) if field.name not in OWN], "train.")
-    hints = get_type_hints(TrainConfig)
-    for key, value in table.items():
-        kinds = _kinds(hints[key])
-        if not any(_is(value, kind) for kind in kinds):
-            words = " or ".join(dict.fromkeys(_word(kind) for kind in kinds if kind is not types.NoneType))
-            raise UserError(f"train.{key} must be {words}, got {value!r}")
+    kinds.check(TrainConfig, table, "train.")
     return dict(table)
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def _is(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    kind = get_origin(kind) or kind
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _word(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    return _WORDS[get_origin(kind) or kind]

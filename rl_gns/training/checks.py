@@ -11,19 +11,6 @@ from rl_gns.training import part_costs
 if TYPE_CHECKING:
     from rl_gns.training.config import TrainConfig
 
-CHOICES = {"overlap": ("none", "act", "learn"), "precision": ("float32", "bf16")}
-ALGORITHMS = ("a2c", "ppo")
-
-
-def check_choices(config: TrainConfig) -> None:
-    """Settings that are one of a few words."""
-    if config.algo not in ALGORITHMS:
-        raise UserError(f"unknown algorithm {config.algo!r}; there are {', '.join(ALGORITHMS)}")
-    for name, words in CHOICES.items():
-        if getattr(config, name) not in words:
-            listed = f"{', '.join(words[:-1])} or {words[-1]}"
-            raise UserError(f"{name} is {listed}, got {getattr(config, name)!r}")
-
 
 def check_counts(config: TrainConfig, *names: str) -> None:
     """Whole numbers from 1 on."""

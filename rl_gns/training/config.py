@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tomli_w
 
 from rl_gns.errors import UserError
-from rl_gns.training import checks, part_costs
+from rl_gns.training import checks, kinds, part_costs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +267,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     Raises:
         UserError: one line naming the setting, its value and what it must be.
     """
-    checks.check_choices(config)
+    kinds.check(TrainConfig, {f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
     if moba:

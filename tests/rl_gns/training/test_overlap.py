@@ -101,7 +101,7 @@ def test_a_snapshot_goes_on_bit_for_bit() -> None:
             "overlap=act is for environments that other processes",
         ),
         ({"num_envs": 1}, "needs at least 2 environments"),
-        ({"overlap": "both"}, "overlap is none, act or learn"),
+        ({"overlap": "both"}, "overlap must be one of none, act, learn, got 'both'"),
     ],
 )
 def test_bad_settings_get_one_line(settings: dict, words: str) -> None:

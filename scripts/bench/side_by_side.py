@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,11 @@ class Contender:
 
     said: dict[str, float]
 
-    def __init__(self, python: Path | str, program: str, **arguments: Any) -> None:
-        """Raises Absent where it does not come up."""
-        paths = [str(HERE / "peers"), *([str(HERE.parents[1])] if program == "run_ours.py" else [])]
+    def __init__(
+        self, python: Path | str, program: str, *, patience: float = START, **arguments: Any
+    ) -> None:
+        """Raises Absent where it does not come up within `patience` seconds."""
+        paths = [str(HERE / "peers"), *([str(HERE.parents[1])] if str(python) == sys.executable else [])]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [str(python), str(HERE / "peers" / program), json.dumps(arguments)],
@@ -65,7 +68,7 @@ class Contender:
             start_new_session=True,  # so that what it leaves can be ended with it
             env={**os.environ, "GOMP_SPINCOUNT": "20000", "PYTHONPATH": os.pathsep.join(paths)},
         )
-        self.facts = self._line(START)
+        self.facts = self._line(patience)
 
     def _line(self, patience: float) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -114,10 +117,10 @@ class Limit:
         self.facts: dict[str, Any] = {}
 
 
-def set_up(folder: Path) -> None:
-    """Make each peer's environment in `folder`, or say why it can't be; what is there already stays."""
-    for name, pins in PINS.items():
-        home = folder / name
+def set_up(folder: Path, names: Sequence[str] = tuple(PINS)) -> None:
+    """Make these peers' environments in `folder`, or say why they can't be; what is there already stays."""
+    for name in names:
+        home, pins = folder / name, PINS[name]
         if (home / "complete").exists():
             continue
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)

@@ -1,4 +1,4 @@
-"""This project against Stable-Baselines3 and ale-py's vector environment: same game, network, protocol, settings.
+"""This project against Stable-Baselines3: same game, network, protocol, settings.
 
     python scripts/bench/train_speed.py                    # a table
     python scripts/bench/train_speed.py --json speed.json  # and the numbers
@@ -25,14 +25,10 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `import rl_gns` does, for all contenders
 
-import numpy as np
 import torch
-from ale_py.vector_env import AtariVectorEnv
-from limits import contender as limit
 from limits import said, share
 from side_by_side import enter
 
-import envs
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 
@@ -65,34 +61,6 @@ def ours(
         return updates * num_envs * rollout
 
     return rated(turn), trainer.close
-
-
-def our_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
-    """Random actions into our batch of games."""
-    env = envs.make("atari:pong", num_envs, seed=1)
-    env.reset()
-    actions = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (steps, num_envs)))
-
-    def turn() -> int:
-        for row in actions:
-            env.step(row)
-        return steps * num_envs
-
-    return rated(turn), env.close
-
-
-def ale_emulation(num_envs: int, steps: int) -> tuple[Turn, Callable[[], None]]:
-    """Random actions into ale-py's own vector environment."""
-    env = AtariVectorEnv("pong", num_envs)
-    env.reset(seed=1)
-    actions = np.random.default_rng(0).integers(0, 6, (steps, num_envs))
-
-    def turn() -> int:
-        for row in actions:
-            env.step(row)
-        return steps * num_envs
-
-    return rated(turn), env.close
 
 
 def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], rounds: int) -> dict[str, Any]:
@@ -135,16 +103,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=["a2c", "ppo", "emulation"], default=None)
+    parser.add_argument("--only", choices=["a2c", "ppo"], default=None)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
     rows = []
-    if arguments.only in (None, "emulation"):
-        for num_envs in (8, 64, 512):
-            steps = max(4, 3000 // num_envs)
-            contenders = {"ours": our_emulation(num_envs, steps), "ale-py": ale_emulation(num_envs, steps)}
-            contenders["limit"] = limit("emulation", num_envs, max(1, steps // 2))
-            rows.append(race(f"emulation {num_envs}", contenders, arguments.rounds))
     for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 1)):
         if arguments.only in (None, algo):
             entered = {

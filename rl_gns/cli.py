@@ -138,23 +138,26 @@ class Noise:
         from rl_gns.training.run import load_run
 
         run = load_run(self.run_dir)
-        frame = noise.table(run, self.rows)
-        if frame.empty:
-            raise UserError(
-                f"{self.run_dir} has no noise measurement yet: let it train longer, or with noise_budget > 0"
-            )
-        print(noise.heading(run))
-        print(noise.text(frame))
-        parts = run.noise_parts()
-        if len(parts):
-            print(noise_parts.text(parts))
-        other = run.correlation()
-        if len(other):
-            print("predicted at other rollout lengths, from the correlation within rollouts so far:")
-            print(other.to_string(index=False, float_format="{:,.4g}".format))
         path = self.figure or self.run_dir / "noise.png"
         if path.suffix not in (".png", ".svg", ".pdf"):
             raise UserError(f"the figure must end in .png, .svg or .pdf, got {path}")
+        if not path.parent.is_dir():
+            raise UserError(f"the figure's folder {path.parent} is not there: make it first")
+        if self.rows < 1:
+            raise UserError(f"rows must be at least 1, got {self.rows}")
+        frame, parts, other = noise.table(run, self.rows), run.noise_parts(), run.correlation()
+        if frame.empty and not len(parts) and not len(other):
+            raise UserError(f"{self.run_dir} has no noise measurement: {_why_unmeasured(run.config)}")
+        if len(frame):
+            print(noise.heading(run))
+            print(noise.text(frame))
+        if len(parts):
+            print(noise_parts.text(parts))
+        if len(other):
+            print("predicted at other rollout lengths, from the correlation within rollouts so far:")
+            print(other.to_string(index=False, float_format="{:,.4g}".format))
+        if frame.empty:
+            return
         noise.figure(run, path)
         print(f"figure: {path}")
 
@@ -173,6 +176,13 @@ class Envs:
 COMMANDS: dict[str, Any] = {"train": Train, "eval": Eval, "noise": Noise, "envs": Envs, "study": StudyCommand}
 
 
+def _why_unmeasured(config: Any) -> str:
+    if config.groups < 2:
+        units = "one environment" if config.num_envs == 1 else f"one group of {config.num_envs} worlds"
+        return f"{units} has no other to be compared with; raise num_envs"
+    return "let it train longer" if config.noise_cadence else "it was trained with noise_budget 0"
+
+
 def _summary(run: Any) -> None:
     metrics = run.metrics()
     print(f"run: {run.path}")
@@ -183,11 +193,14 @@ def _summary(run: Any) -> None:
         )
         value, low, high = last["noise_scale"], last["noise_scale_low"], last["noise_scale_high"]
         if value == value:
-            percent = f"{run.config.confidence:.0%}"
+            percent = f"{100 * run.config.confidence:g}%"
             print(f"noise scale: {value:,.0f} observations ({percent} interval {low:,.0f} to {high:,.0f})")
         elif low == low:
             print(f"noise scale: unknown, at least {low:,.0f} observations")
-        print(f"curve: rl-gns noise {run.path}")
+        elif run.config.noise_budget and run.config.groups < 2:
+            print(f"noise scale: not measured: {_why_unmeasured(run.config)}")
+        if run.config.noise_cadence:
+            print(f"curve: rl-gns noise {run.path}")
 
 
 def _parse(arguments: list[str]) -> Any:

@@ -65,8 +65,17 @@ class Capture:
         self.layout: Layout | None = None  # unknown until the forward has returned the loss
         self.covered: set[int] = set()  # id() of the parameters whose squared norms the rules note
         self.further = False  # in a pass for the other parameters nothing is noted
+        self.foreign: Tensor | None = None  # [rows] in a probing pass: rows that no gradient may come to
+        self.misplaced: set[int] = set()  # id() of the parameters of layers where one did
         self.unit_sq: list[Tensor] = []
         self.mean_norms: list[Tensor] = []
+
+    def look(self, ids: tuple[int, int], delta: Tensor) -> None:
+        """In a probing pass, note whether a gradient of a covered layer's output came to a foreign row."""
+        if self.foreign is not None and not self.covered.isdisjoint(ids):
+            reached = (delta.reshape(len(self.foreign), -1).abs() > 0).any(1)  # nan is not
+            if bool((reached & self.foreign).any()):
+                self.misplaced.update(ids)
 
     def noting(self, ids: tuple[int, int]) -> Layout | None:
         """The layout when the squared norms of one of the parameters `ids` are wanted, else None."""
@@ -143,6 +152,7 @@ class LinearRule(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight, bias."""
         delta, (x, weight), capture = grads[0], ctx.saved_tensors, ctx.capture
+        capture.look(ctx.ids, delta)
         grad_x = delta @ weight if ctx.needs_input_grad[1] else None
         on_weight, on_bias = capture.wanted(ctx.ids, ctx.needs_input_grad[2:])
         layout = capture.noting(ctx.ids)
@@ -187,6 +197,7 @@ class Conv2dRule(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight, bias."""
         delta, (x, weight), capture = grads[0], ctx.saved_tensors, ctx.capture
+        capture.look(ctx.ids, delta)
         settings, backward = ctx.settings, torch.ops.aten.convolution_backward.default
         on_x, on_weight, on_bias = ctx.needs_input_grad[1:4]
         layout = capture.noting(ctx.ids)
@@ -249,6 +260,7 @@ class LayerNormRule(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight, bias."""
         delta, (x, mean, rstd, weight, bias), capture = grads[0], ctx.saved_tensors, ctx.capture
+        capture.look(ctx.ids, delta)
         on_x, _, on_weight, on_bias = ctx.needs_input_grad[1:5]
         on_weight, on_bias = capture.wanted(ctx.ids, (on_weight, on_bias))
         layout, shape = capture.noting(ctx.ids), weight.shape

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ from rl_gns.noise.layer_norms import RULES, Capture, Layout, row_norms
 from rl_gns.noise.moments import Moments, moments
 
 UNITS_AT_ONCE = 16
+_PROBED: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
+"""Losses whose rows were found where they belong, by layout, mode and code: looking costs a backward pass."""
 
 
 def per_environment_backward(
@@ -40,7 +43,8 @@ def per_environment_backward(
     take the squared norm of the mean from `.grad`.
 
     Exact when the loss of a row depends on no other row and every layer has the rows of the loss, in their
-    order, as its leading dimension(s). Weights of linear, 2-D convolution and layer-norm layers used once add
+    order, as its leading dimension(s); the first call with a module and a loss makes sure of both, for one
+    backward pass more. Weights of linear, 2-D convolution and layer-norm layers used once add
     little to the cost (least when a unit's rows are consecutive: a loss [N, T] and `dim=0`). Any other
     parameter is exact too, but costs n backward passes from the loss down to it; where most of a module is of
     that kind, `functional_backward` does it in one. Norms precede any clipping.
@@ -60,7 +64,8 @@ def per_environment_backward(
 
     Raises:
         ValueError: a reduced loss, units that don't divide or fewer than two, a parameter that the loss does
-            not depend on, batch norm, parameters of several devices or dtypes. `.grad` is then as it was.
+            not depend on, batch norm, rows in another order than the losses, parameters of several devices or
+            dtypes. `.grad` is then as it was.
     """
     refuse_batch_norm(module)
     names = trainable(module)
@@ -76,8 +81,12 @@ def per_environment_backward(
             raise ValueError(
                 f"the loss does not depend on parameter '{name}': freeze it with requires_grad_(False)"
             )
-    capture.layout = layout
     capture.covered = {id(p) for p in names if _accounts_for(nodes[id(p)], capture, layout)}
+    form = layout, module.training, getattr(loss_fn, "__code__", type(loss_fn))
+    if capture.covered and form not in _PROBED.setdefault(module, set()):
+        _probe(loss, layout, capture, names)
+        _PROBED[module].add(form)
+    capture.layout = layout
     others = [p for p in names if id(p) not in capture.covered]
     unit_sq, mean_sq = _by_further_passes(loss, layout, others, capture)
     (loss.mean() * scale).backward()
@@ -185,6 +194,27 @@ def _accounts_for(nodes: list[Any], capture: Capture, layout: Layout) -> bool:
     node = nodes[0]
     ours = len(nodes) == 1 and getattr(node, "capture", None) is capture
     return ours and layout.leads(node.shape, node.kept)
+
+
+def _probe(loss: Tensor, layout: Layout, capture: Capture, names: dict[Tensor, str]) -> None:
+    """The second unit's losses alone must send gradients to that unit's rows alone, in every layer with a rule.
+
+    Raises ValueError where rows lie in another order than the losses, or depend on one another.
+    """
+    own = torch.zeros(layout.outer, layout.units, layout.inner, dtype=torch.bool, device=loss.device)
+    own[:, 1] = True
+    capture.foreign = ~own.flatten()
+    parameters = [p for p in names if id(p) in capture.covered]
+    ends = own.view(loss.shape).to(loss.dtype)
+    torch.autograd.grad(loss, parameters, ends, retain_graph=True, allow_unused=True)
+    capture.foreign = None
+    for parameter, name in names.items():
+        if id(parameter) in capture.misplaced:
+            raise ValueError(
+                f"a loss reaches other rows than its own at '{name}': flatten observations in the order of the "
+                f"losses {tuple(loss.shape)} (environment by environment: return [N, T] with dim=0), and let no "
+                "row depend on another"
+            )
 
 
 def _by_further_passes(

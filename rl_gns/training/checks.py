@@ -86,7 +86,7 @@ def check(config: TrainConfig) -> None:
         raise UserError(f"noise_budget is a share of the run between 0 and 1, got {config.noise_budget}")
     if not 0 < config.confidence < 1:
         raise UserError(f"confidence must lie between 0 and 1, got {config.confidence}")
-    if config.noise_halflife is not None and not config.noise_halflife > 0:
+    if config.noise_halflife is not None and not 0 < config.noise_halflife < math.inf:
         raise UserError(
             f"noise_halflife must be a positive number of observations, got {config.noise_halflife}"
         )

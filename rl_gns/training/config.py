@@ -161,8 +161,13 @@ class TrainConfig:
         # a2c pays for each group at every measurement, and four see the signal nearly as well as eight: its variance
         # goes as K/(K - 1).
         most = 4 if self.algo == "a2c" else 8
-        choice = [k for k in range(1, min(n, most) + 1) if n % k == 0]
-        return max([k for k in choice if self.past_worlds(k)] or choice)
+        divisors = [k for k in range(2, n + 1) if n % k == 0]
+        choice = [k for k in divisors if k <= most] or divisors[:1] or [1]
+        if (
+            self.self_play and self.past_share > 0
+        ):  # groups are alike: each has its past selves, or all are one
+            choice = [k for k in choice if self.past_worlds(k)] or ([1] if self.past_worlds(1) else choice)
+        return max(choice)
 
     @property
     def self_play(self) -> bool:

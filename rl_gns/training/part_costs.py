@@ -54,7 +54,9 @@ def check(parts: Sequence[str], groups: int, every: int | None, budget: float) -
     if not parts:
         return
     if groups < 2:
-        raise UserError("noise_parts needs at least two environments that can be compared: raise num_envs")
+        raise UserError(
+            "noise_parts needs at least two groups of environments that can be compared: raise num_envs"
+        )
     needy = [name for name in (*CURVATURES, "line-search") if name in parts]
     if needy and groups < 4:
         raise UserError(f"noise_parts {needy[0]!r} needs at least 4 groups of environments, got {groups}")

@@ -284,6 +284,48 @@ def test_rows_in_another_order_are_not_mistaken_for_the_loss_s() -> None:
     check(net, lambda environments: net(x[:, environments].transpose(0, 1)).squeeze(-1).T.square(), rel=1e-9)
 
 
+def _regression() -> tuple[nn.Module, Tensor, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 1))
+    return net, torch.randn(T, N, 6, generator=g), torch.randn(T, N, generator=g)
+
+
+@pytest.mark.parametrize("steps", [T, N])
+def test_flat_rows_environment_by_environment_are_refused_as_time_major_losses(steps: int) -> None:
+    """Their number fits, so that the norms would be of other units than the losses'."""
+    g = torch.Generator().manual_seed(0)
+    net, x, y = _regression()[0], torch.randn(N, steps, 6, generator=g), torch.randn(N, steps, generator=g)
+
+    def loss() -> Tensor:
+        return (net(x.flatten(0, 1)).view(N, steps) - y).square()
+
+    with pytest.raises(ValueError, match=r"at '0\.weight': flatten observations in the order of the losses"):
+        per_environment_moments(lambda: loss().T, net)
+    assert all(p.grad is None for p in net.parameters())
+    right = per_environment_moments(loss, net, dim=0)
+    slow = [torch.autograd.grad(loss()[i].mean(), [*net.parameters()]) for i in range(N)]
+    norms = torch.tensor([sum(float(part.square().sum()) for part in parts) for parts in slow])
+    mean = sum(float(torch.stack(parts).mean(0).square().sum()) for parts in zip(*slow, strict=True))
+    wanted = moments(norms, torch.tensor(mean))
+    assert (right.signal, right.noise) == pytest.approx((wanted.signal, wanted.noise), rel=1e-5)
+
+
+@pytest.mark.parametrize("how", ["mean taken off", "batch norm called by hand"])
+def test_rows_that_depend_on_one_another_are_refused(how: str) -> None:
+    net, x, y = _regression()
+
+    def loss() -> Tensor:
+        out = net(x.flatten(0, 1))
+        if how == "mean taken off":
+            out = out - out.mean()
+        else:
+            out = torch.batch_norm(out, None, None, None, None, True, 0.1, 1e-5, False)
+        return (out.view(T, N) - y).square()
+
+    with pytest.raises(ValueError, match="let no row depend on another"):
+        per_environment_moments(loss, net)
+
+
 def test_functional_use_is_measured() -> None:
     net, x = nn.Linear(5, 2).double(), doubles(5)
     check(

@@ -55,6 +55,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["atari:pong", "--learning-rate", "nan"], "learning_rate must be a positive number"),
         (["atari:pong", "--gamma", "1.5"], "gamma must lie between 0 and 1"),
         (["atari:pong", "--noise-budget", "2"], "noise_budget"),
+        (
+            ["atari:pong", "--noise-halflife", "inf"],
+            "noise_halflife must be a positive number of observations",
+        ),
         (["atari:pong", "--device", "cuda:7"], "device 'cuda:7' can't be used here"),
         (["atari:pong", "--device", "gpu"], "device 'gpu' can't be used here"),
         (["atari:pong", "--network", "resnet"], "unknown network 'resnet'"),

@@ -1,0 +1,84 @@
+"""Every number of environments is measured that can be; where none is, the run says so and why."""
+
+from pathlib import Path
+
+import pytest
+
+from rl_gns.cli import main
+from rl_gns.training.config import TrainConfig, resolve
+
+QUICK = ["--observations", "300", "--log-every", "100", "--no-tensorboard", "--quiet"]
+
+
+@pytest.mark.parametrize(
+    ("algo", "num_envs", "groups"),
+    [
+        *[("a2c", 16, 4), ("a2c", 6, 3), ("a2c", 5, 5), ("a2c", 13, 13), ("a2c", 25, 5), ("a2c", 2, 2)],
+        *[("ppo", 8, 8), ("ppo", 22, 2), ("ppo", 11, 11), ("ppo", 121, 11), ("ppo", 1, 1), ("a2c", 1, 1)],
+    ],
+)
+def test_groups_that_compare(algo, num_envs, groups):
+    config = resolve(TrainConfig(env="gym:CartPole-v1", algo=algo, num_envs=num_envs))
+    assert config.groups == groups
+    assert (config.noise_cadence > 0) == (groups > 1)
+
+
+def test_five_environments_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "five")
+    main(["train", "gym:CartPole-v1", "--num-envs", "5", *QUICK, "--confidence", "0.995", "--out", out])
+    assert "not measured" not in capsys.readouterr().out
+    main(["noise", out])
+    said = capsys.readouterr().out
+    assert "99.5" in said
+    assert "figure: " in said
+
+
+def test_one_environment_says_that_it_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "one")
+    main(["train", "gym:CartPole-v1", "--num-envs", "1", *QUICK, "--out", out])
+    said = capsys.readouterr().out
+    assert (
+        "noise scale: not measured: one environment has no other to be compared with; raise num_envs" in said
+    )
+    assert "rl-gns noise" not in said
+    with pytest.raises(SystemExit):
+        main(["noise", out])
+    assert (
+        capsys.readouterr()
+        .err.strip()
+        .endswith(
+            "has no noise measurement: one environment has no other to be compared with; raise num_envs"
+        )
+    )
+
+
+def test_a_run_that_was_not_to_be_measured_still_shows_its_correlation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "silent")
+    silent = ["--num-envs", "4", "--noise-budget", "0", *QUICK, "--out"]
+    main(["train", "gym:CartPole-v1", *silent, out, "--correlation-every", "2"])
+    main(["noise", out])
+    assert "predicted at other rollout lengths" in capsys.readouterr().out
+    main(["train", "gym:CartPole-v1", *silent, f"{out}-2"])
+    with pytest.raises(SystemExit):
+        main(["noise", f"{out}-2"])
+    assert "it was trained with noise_budget 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rows", "-1"], "rl-gns: rows must be at least 1, got -1"),
+        (["--rows", "0"], "rl-gns: rows must be at least 1, got 0"),
+        (["--figure", "nowhere/a.png"], "rl-gns: the figure's folder nowhere is not there: make it first"),
+        (["--figure", "a.jpg"], "rl-gns: the figure must end in .png, .svg or .pdf, got a.jpg"),
+    ],
+)
+def test_bad_input_of_noise(arguments, words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "run")
+    main(["train", "gym:CartPole-v1", "--num-envs", "4", *QUICK, "--out", out])
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["noise", out, *arguments])
+    assert capsys.readouterr().err.strip() == words

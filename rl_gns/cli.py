@@ -156,6 +156,11 @@ class Noise:
         if len(other):
             print("predicted at other rollout lengths, from the correlation within rollouts so far:")
             print(other.to_string(index=False, float_format="{:,.4g}".format))
+            lags, time = run.autocorrelation()
+            shown = ", ".join(f"{rho:.2g}" for rho in lags[1:9])
+            print(
+                f"autocorrelation at lags of 1, 2 … steps: {shown}; integrated correlation time {time:.3g} steps"
+            )
         if frame.empty:
             return
         noise.figure(run, path)

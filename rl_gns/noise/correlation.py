@@ -79,8 +79,8 @@ class RolloutGram:
 
         Args:
             per_step_gradients: [T, N, P], or an iterable of such tensors [T, n, P] over disjoint
-                environments, which bounds memory to one of them and a sum [T, P]. Where an environment has
-                several streams, average over them first. Inner products are taken in float64.
+                environments, which bounds memory to one of them (of n = 1, two otherwise) and a sum [T, P]. Where
+                an environment has several streams, average over them first. Inner products are taken in float64.
 
         Raises:
             ValueError: wrong shape, fewer than two environments in all, or a value that isn't finite.
@@ -97,8 +97,12 @@ class RolloutGram:
                     f"per-step gradients must be [{self.rollout}, envs, parameters], got {list(g.shape)}"
                 )
             within += _gram(g.flatten(1)).cpu()
-            total = total + g.sum(1) if units else g.sum(1)
+            if units:
+                total.add_(g[:, 0] if g.shape[1] == 1 else g.sum(1))
+            else:
+                total = g.sum(1)
             units += g.shape[1]
+            del g  # before the next is made
         if units < 2:
             raise ValueError(f"the correlation needs at least two environments, got {units}")
         products = (_gram(total).cpu() - within) / (units * (units - 1))
@@ -212,19 +216,20 @@ def per_observation_gradients(
         observations: tensors [M, ...], one for each further argument of `loss_fn`.
         chunk: observations at once. 1 takes plain autograd, any module will do, and for convolutions it is
             the faster way; more takes `torch.func.vmap`, which suits small networks and must be able to
-            follow `loss_fn` (channels-last memory and `one_hot` are beyond it). Memory: chunk · P and
-            activations.
+            follow `loss_fn` (channels-last memory and `one_hot` are beyond it). Memory: the result,
+            2 · chunk · P and activations.
         sketch: keep inner products only, so that P need not be held for all M.
 
     Raises:
-        ValueError: tensors of different lengths, or a chunk below 1.
+        ValueError: tensors of different lengths or none, or a chunk below 1.
     """
     if chunk < 1 or not observations or len({len(x) for x in observations}) != 1:
         raise ValueError("give tensors of one length, one row per observation, and a chunk of at least 1")
     values = {name: p.detach().requires_grad_(chunk == 1) for name, p in parameters.items()}
     each = vmap(grad(loss_fn), (None, *(0 for _ in observations)))
-    rows = []
-    for start in range(0, len(observations[0]), chunk):
+    count = len(observations[0])
+    rows: Tensor | None = None
+    for start in range(0, count, chunk):
         if chunk == 1:
             loss = loss_fn(values, *(x[start] for x in observations))
             parts = torch.autograd.grad(loss, list(values.values()), materialize_grads=True)
@@ -232,8 +237,13 @@ def per_observation_gradients(
         else:
             g = each(values, *(x[start : start + chunk] for x in observations))
             flat = torch.cat([g[name].flatten(1) for name in values], 1)
-        rows.append(flat if sketch is None else sketch(flat))
-    return torch.cat(rows)
+        flat = flat if sketch is None else sketch(flat)
+        if rows is None:
+            rows = flat.new_empty(count, flat.shape[1])
+        rows[start : start + len(flat)] = flat
+    if rows is None:
+        raise ValueError("there is no observation to take a gradient of")
+    return rows
 
 
 class Sketch:

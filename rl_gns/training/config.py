@@ -129,7 +129,8 @@ class TrainConfig:
 
     correlation_every: int = 0
     """Updates between measurements of the correlation within rollouts (design effect, predicted noise scale at other
-    rollout lengths); each costs correlation_envs x rollout passes of one observation. 0 never measures."""
+    rollout lengths); each costs correlation_envs x rollout passes of one observation, and the memory of 2 x rollout
+    gradients (nature: 0.12 GB at 5 steps, 1.1 GB at 64). 0 never measures."""
     correlation_envs: int = 4
     """Environments whose rollouts the correlation is measured on; at least 2."""
 

@@ -34,7 +34,7 @@ from rl_gns.errors import RunStopped, UserError
 from rl_gns.training import checkpoint
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
-from rl_gns.training.correlation import predictions
+from rl_gns.training.correlation import autocorrelation, predictions
 from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import PHASES, MetricsWriter, read_table
 from rl_gns.training.progress import Progress, describe
@@ -83,6 +83,10 @@ class Run:
     def correlation(self) -> pd.DataFrame:
         """Predictions for other rollout lengths from the correlation measured so far (see `--correlation-every`)."""
         return predictions(self.checkpoint().get("correlation", {}))
+
+    def autocorrelation(self) -> tuple[pd.Series, float]:
+        """Of single observations' gradients within a rollout, by lag, and the integrated correlation time in steps."""
+        return autocorrelation(self.checkpoint().get("correlation", {}))
 
     def checkpoint(self, file: Path | None = None) -> dict[str, Any]:
         """The newest complete checkpoint's state, or that of one `file`, of `kept` perhaps.

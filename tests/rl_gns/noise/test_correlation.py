@@ -1,6 +1,7 @@
 """Within-rollout correlation against an explicit covariance, a known process, and the exact chain."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -241,6 +242,26 @@ def test_per_observation_gradients_agree_in_every_chunk_size_and_average_to_the_
     torch.testing.assert_close(one.mean(0)[:-2], batch)
     sketch = Sketch(14, 6, torch.Generator().manual_seed(0))
     torch.testing.assert_close(per_observation_gradients(loss, parameters, rows, sketch=sketch), sketch(one))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory from Linux")
+def test_memory_is_two_rollouts_of_gradients_however_many_environments():
+    """Of steps T and weights P: (2 T + 2) P floats, and half of that for what the allocator keeps."""
+    steps, weight = 12, torch.randn(2_000_000)
+
+    def memory(name):
+        line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(name))
+        return 1024 * int(line.split()[1])
+
+    def gradients():
+        inputs = torch.randn(steps)
+        return per_observation_gradients(lambda p, x: (p["w"] * x).square().sum(), {"w": weight}, (inputs,))
+
+    gram = RolloutGram(steps)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    gram.update(gradients()[:, None] for _ in range(4))
+    assert memory("VmHWM") - before < 1.5 * (2 * steps + 2) * 4 * weight.numel()
 
 
 def test_sketch_keeps_inner_products_on_average():

@@ -74,7 +74,13 @@ def test_it_is_saved_resumed_and_printed(tmp_path: Path, capsys) -> None:
     parts = rl_gns.train(config, tmp_path / "parts", resume=True, quiet=True)
     pd.testing.assert_frame_equal(whole.correlation(), parts.correlation())
     main(["noise", str(whole.path)])
-    assert "predicted at other rollout lengths" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "predicted at other rollout lengths" in said
+    lags, time = whole.autocorrelation()
+    assert list(lags.index) == [0, 1, 2, 3, 4]
+    assert lags[0] == 1
+    assert f"{lags[1]:.2g}, {lags[2]:.2g}" in said
+    assert f"integrated correlation time {time:.3g} steps" in said
 
 
 def test_one_environment_is_refused(capsys) -> None:

@@ -206,6 +206,7 @@ CLOSING = """
   update with some 10^4 times the usual |G|²; without this rule it read as a narrow interval around that one update
   for many half-lives. What is older than six half-lives is forgotten, so the reading comes back after six.
 * Fewer than eight updates give no interval.
+* Intervals of another confidence than 95 % have no table: those of 50 to 80 % may be off by several points.
 
 ## Tried, and left
 

@@ -21,7 +21,7 @@ from rl_gns.noise.moments import Moments, moments
 def accumulated_moments(unit_sq_norms: Tensor, parameters: Parameters) -> Moments:
     """Moments of all units, where `.grad` holds their mean gradient; the noise is that of ONE unit.
 
-        norms = [per_environment_backward(loss_of(part), module, scale=1 / C)[0] for part in C parts]
+        norms = [per_environment_backward(loss_of(part), module, scale=1 / C)[0] for part in C equal parts]
         accumulated_moments(torch.cat(norms), module.parameters())
 
     equals one pass over the whole batch, to rounding.
@@ -31,7 +31,8 @@ def accumulated_moments(unit_sq_norms: Tensor, parameters: Parameters) -> Moment
         parameters: tensors or (name, tensor) pairs; those that do not require a gradient are left out.
 
     Raises:
-        ValueError: fewer than two units, a parameter without a gradient, no parameters.
+        ValueError: fewer than two units, a parameter without a gradient, no parameters, gradients of several
+            devices or dtypes.
     """
     grads = _gradients(parameters)
     return moments(unit_sq_norms.flatten(), _sq_norm(grads))
@@ -116,6 +117,11 @@ def _gradients(parameters: Parameters) -> list[Tensor]:
             continue
         if p.grad is None:
             raise ValueError(f"{name} of shape {tuple(p.shape)} has no gradient: run the backward pass first")
+        if grads and (p.grad.device != grads[0].device or p.grad.dtype != grads[0].dtype):
+            raise ValueError(
+                f"the gradient of {name} is {p.grad.dtype} on {p.grad.device}, the first is {grads[0].dtype} "
+                f"on {grads[0].device}: all gradients must agree"
+            )
         grads.append(p.grad)
     if not grads:
         raise ValueError("no parameter requires a gradient: nothing to measure")

@@ -7,10 +7,13 @@ measuring costs K norms and nothing else. It knows nothing of losses, rollouts o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from rl_gns.noise.moments import Moments, moments
 
@@ -39,7 +42,7 @@ def backward_in_groups(
 
     Raises:
         ValueError: fewer than two groups, groups of unequal size, a reduced loss, a parameter the loss does
-            not depend on, parameters of several devices or dtypes.
+            not depend on, parameters of several devices or dtypes, batch norm in training mode.
     """
     if len(groups) < 2:
         raise ValueError(f"the noise needs at least two groups to compare, got {len(groups)}")
@@ -74,7 +77,8 @@ def _accumulate(
     mean = [torch.zeros_like(p) for p in tensors]
     size = 0
     for i, group in enumerate(groups):
-        losses = loss_fn(group)
+        with nullcontext() if i else RefuseBatchNorm():
+            losses = loss_fn(group)
         _check_losses(losses, i, size)
         size = losses.numel()
         grads = list(torch.autograd.grad(losses.mean(), tensors, allow_unused=True))
@@ -87,6 +91,19 @@ def _accumulate(
     for p, grad in zip(tensors, mean, strict=True):
         p.grad = grad
     return mean
+
+
+class RefuseBatchNorm(TorchFunctionMode):
+    """Raises ValueError where rows are made to depend on one another; other functions pass."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Called for every function of torch meanwhile."""
+        kwargs = kwargs or {}
+        if func in (F.batch_norm, torch.batch_norm) and (kwargs.get("training") or True in args[5:6]):
+            raise ValueError("samples are not independent through BatchNorm: use LayerNorm or GroupNorm")
+        return func(*args, **kwargs)
 
 
 def _trainable(parameters: Parameters) -> tuple[list[str], list[Tensor]]:

@@ -13,11 +13,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
+from rl_gns.noise.groups import RefuseBatchNorm
 from rl_gns.noise.layer_norms import RULES, Capture, Layout, row_norms
 from rl_gns.noise.moments import Moments, moments
 
@@ -107,7 +106,7 @@ def per_environment_moments(
     return moments(*per_environment_backward(loss_fn, module, units=units, dim=dim))
 
 
-class _Intercept(TorchFunctionMode):
+class _Intercept(RefuseBatchNorm):
     """Sends layers whose parameters are measured through their rules, whichever module calls them."""
 
     def __init__(self, capture: Capture, parameters: set[int]) -> None:
@@ -118,8 +117,6 @@ class _Intercept(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.batch_norm and (kwargs.get("training") or True in args[5:6]):
-            raise ValueError("samples are not independent through BatchNorm: use LayerNorm or GroupNorm")
         rule = RULES.get(func)
         if rule is not None and torch.is_grad_enabled():
             measured = [a for a in (*args, *kwargs.values()) if id(a) in self.parameters]
@@ -128,7 +125,7 @@ class _Intercept(TorchFunctionMode):
                 out = rule(self.capture, *args, **kwargs)
                 if out is not None:
                     return out
-        return func(*args, **kwargs)
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def refuse_batch_norm(module: nn.Module) -> None:

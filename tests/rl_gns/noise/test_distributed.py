@@ -234,6 +234,14 @@ def test_bad_input_is_refused_in_one_line():
         assert "\n" not in str(error.value)
         with pytest.raises(ValueError, match="nothing to measure"):
             function(torch.ones(4), [net.frozen])
+        double = nn.Parameter(torch.ones(2, dtype=torch.float64))
+        elsewhere = nn.Parameter(torch.ones(2, device="meta"))
+        first = nn.Parameter(torch.ones(2))
+        for p in (first, double, elsewhere):
+            p.grad = torch.ones_like(p)
+        for other, what in ((double, "torch.float64 on cpu"), (elsewhere, "torch.float32 on meta")):
+            with pytest.raises(ValueError, match=f"the gradient of parameter 1 is {what}, the first is"):
+                function(torch.ones(4), [first, other])
     losses(net, slice(0, N)).mean().backward()
     with pytest.raises(ValueError, match="at least two units"):
         accumulated_moments(torch.ones(1), net.parameters())

@@ -155,3 +155,20 @@ def test_a_refusal_leaves_grad_as_it_was(net, loss_fn):
     before = flat_grad(net).clone()
     refuse("observations", loss_fn, list(torch.arange(ENVIRONMENTS).split([4, 5, 3])), net.parameters())
     assert torch.equal(flat_grad(net), before)
+
+
+@pytest.mark.parametrize("how", ["module", "function"])
+def test_batch_norm_in_training_is_refused_and_in_eval_not(net, batch, how):
+    x, target = batch
+    norm = nn.BatchNorm1d(3)
+
+    def loss(group: Tensor) -> Tensor:
+        out = net(x[:, group].flatten(0, 1))
+        out = norm(out) if how == "module" else torch.batch_norm(out, *[None] * 4, True, 0.1, 1e-5, False)
+        return (out.view(STEPS, -1, 3) - target[:, group]).square().sum(-1)
+
+    with pytest.raises(ValueError, match="samples are not independent through BatchNorm"):
+        backward_in_groups(loss, chunks(4), net.parameters())
+    if how == "module":
+        norm.eval()
+        assert backward_in_groups(loss, chunks(4), net.parameters()).units == 4

@@ -49,8 +49,19 @@ def test_training_is_the_same_bits_with_it(algo) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*final, strict=True))
 
 
-def test_the_mean_of_the_steps_is_the_rollouts_gradient() -> None:
-    config = TrainConfig(env="gym:CartPole-v1", num_envs=4, rollout=5, correlation_every=1, noise_groups=4)
+@pytest.mark.parametrize("algo", ["a2c", "ppo"])
+def test_the_mean_of_the_steps_is_the_rollouts_gradient(algo) -> None:
+    """PPO's with the advantages that it learns from, normalised over the rollout."""
+    config = TrainConfig(
+        env="gym:CartPole-v1",
+        algo=algo,
+        num_envs=4,
+        rollout=5,
+        minibatches=1,
+        correlation_every=1,
+        noise_groups=4,
+        noise_budget=1.0,
+    )
     trainer = Trainer(resolve(config))
     trainer.update()
     gram = trainer.correlation.gram

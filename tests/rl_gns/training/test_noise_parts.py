@@ -1,6 +1,7 @@
 """Noise parts in a run: what they find, that they change nothing, that they resume, and what they refuse."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from agents import ppo
 from agents.optimizers import RMSpropTF
 from rl_gns.cli import main
 from rl_gns.errors import UserError
-from rl_gns.noise.line_search import STEPS
+from rl_gns.noise.line_search import STEPS, improvement_table
 from rl_gns.noise.per_environment import per_environment_moments
 from rl_gns.training import checkpoint, part_costs
+from rl_gns.training import parts as parts_module
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 from rl_gns.training.parts import preconditioner
@@ -111,8 +113,9 @@ def test_a_resumed_run_continues_every_meter_bit_for_bit(trainer_of, tmp_path, a
     assert_same(whole.parts.rows(), second.parts.rows())
 
 
-def test_total_is_what_the_training_pass_measures_and_layers_sum_to_it(trainer_of):
-    trainer = trainer_of(parts="total,layers", noise_parts_every=1)
+@pytest.mark.parametrize("algo", ["a2c", "ppo"])
+def test_total_is_what_the_training_pass_measures_and_layers_sum_to_it(trainer_of, algo):
+    trainer = trainer_of(algo, parts="total,layers", noise_parts_every=1, noise_budget=1.0)
     for _ in range(3):
         trainer.update()
     main_reading = trainer.meter.read()
@@ -195,6 +198,38 @@ def test_finds_the_exact_noise_scales_of_the_bandit(trainer_of):
         assert reading.value == pytest.approx(b, rel=0.2), name
 
 
+def test_the_line_search_takes_steps_along_one_half_and_judges_them_on_the_other(trainer_of, monkeypatch):
+    """Batches in observations; directions from groups 0 and 1 of four, losses of environments 2 and 3 alone."""
+    trainer = trainer_of(parts="line-search", noise_parts_every=1)
+    meter = trainer.parts.meters["line-search"]
+    assert list(meter.batches) == [8, 16]
+    seen = {}
+
+    def spy(gradients, loss_at, sizes, scale):
+        seen.update(gradients=gradients, loss=loss_at(None), sizes=list(sizes))
+        return improvement_table(gradients, loss_at, sizes, scale)
+
+    monkeypatch.setattr(parts_module, "improvement_table", spy)
+    trainer.env.reset()
+    trainer._collect()
+    s = trainer.settings
+    batch = trainer.rollout.batch(s.gamma, s.gae_lambda)
+    trainer.parts.measure(batch)
+
+    def loss(environments):
+        terms = ppo.loss(trainer.policy, batch[:, environments], math.inf)
+        return terms.total(s.value_coef, s.entropy_coef).mean()
+
+    assert seen["sizes"] == [1, 2]
+    assert seen["loss"] == pytest.approx(loss(slice(2, 4)).item(), rel=1e-5)
+    assert seen["loss"] != pytest.approx(loss(slice(0, 4)).item(), rel=1e-3)
+    for k, gradient in enumerate(seen["gradients"]):
+        wanted = torch.autograd.grad(loss(slice(k, k + 1)), trainer.parts.parameters)
+        for a, b in zip(gradient, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert len(seen["gradients"]) == 2
+
+
 def test_each_epoch_is_measured_at_its_first_weights(trainer_of):
     measuring, twin = trainer_of("ppo", "epochs", noise_parts_every=1), trainer_of("ppo", "")
     measuring.update()
@@ -267,6 +302,7 @@ def test_the_optimizers_metric_at_the_start_is_the_plain_one_scaled(trainer_of):
 def test_the_surrogate_has_the_gradient_of_the_loss_that_trains(trainer_of):
     trainer = trainer_of()
     trainer.update()
+    trainer.env.reset()
     trainer._collect()
     batch = trainer.rollout.batch(trainer.settings.gamma, trainer.settings.gae_lambda)
     parts = trainer.parts
@@ -310,7 +346,7 @@ def test_asking_for_nothing_measures_nothing(trainer_of):
             {"noise_parts": "hessian", "num_envs": 3},
             "'hessian' needs at least 4 groups of environments, got 3",
         ),
-        ({"noise_parts": "policy", "num_envs": 1}, "at least two environments"),
+        ({"noise_parts": "policy", "num_envs": 1}, "at least two groups of environments"),
         ({"noise_parts": "policy", "noise_parts_every": 0}, "noise_parts_every must be at least 1"),
         ({"noise_parts": "policy", "noise_budget": 0.0}, "set noise_parts_every"),
     ],

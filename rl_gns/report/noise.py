@@ -98,6 +98,10 @@ def figure(run: Run, path: Path) -> None:
     _draw_noise(right, order["score"], order)
     right.set_xlabel("score (mean of the last 100 games)")
     right.set_title("against score", fontsize=9)
+    if order.empty:
+        noise_parts.say(
+            right, "no reading yet" if metrics["score"].notna().any() else "no game has ended yet"
+        )
     if panels:
         axes = halves[1].subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for panel, (title, names) in zip(axes, panels.items(), strict=True):
@@ -119,9 +123,13 @@ def _draw_score(axes: Axes, x: pd.Series, metrics: pd.DataFrame, episodes: pd.Da
         )
     axes.plot(x, metrics["score"], color=BLUE, lw=1.6, label="mean of the last 100 games")
     axes.set_ylabel("score")
+    axes.set_xlim(0, 1.02 * x.max())
     axes.tick_params(labelbottom=False)
     axes.grid(alpha=0.25)
-    axes.legend(loc="best", fontsize=7, frameon=False)
+    if metrics["score"].notna().any():
+        axes.legend(loc="best", fontsize=7, frameon=False)
+    else:
+        noise_parts.say(axes, "no game has ended yet")
 
 
 def _draw_noise(axes: Axes, x: pd.Series, metrics: pd.DataFrame, interval: str = "") -> None:

@@ -59,6 +59,12 @@ def panels(parts: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
+def say(axes: Axes, text: str) -> None:
+    """In the place of points that there are none of: the axes mean nothing then."""
+    axes.annotate(text, (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=8)
+    axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False, which="both")
+
+
 def draw(axes: Axes, parts: pd.DataFrame, names: list[str], title: str) -> None:
     """Noise scale of `names` against observations: lines with their intervals, an arrow up where unknown.
 
@@ -92,4 +98,4 @@ def draw(axes: Axes, parts: pd.DataFrame, names: list[str], title: str) -> None:
     if drawn:
         axes.legend(loc="best", fontsize=7, frameon=False, ncols=2 if len(names) > 4 else 1)
     else:
-        axes.annotate("no reading yet", (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=8)
+        say(axes, "no reading yet")

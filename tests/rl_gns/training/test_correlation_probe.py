@@ -17,7 +17,7 @@ from rl_gns.training.loop import Trainer
 def test_predictions_equal_the_chains_exact_ones(still_trainer, truth) -> None:
     trainer = still_trainer("chain", 16, 6, 16)
     trainer.correlation.every, trainer.correlation.envs = 1, 16
-    for _ in range(500):
+    for _ in range(250):
         trainer.update()
     found = predictions(trainer.state_dict()["correlation"]).set_index("rollout")
     for rollout in (1, 2, 4, 6):

@@ -137,7 +137,10 @@ def of_contrast(log_value: float, sd: float, counts: Sequence[int], freedom: int
     if freedom < 1:
         return Draws(math.exp(log_value), np.full(z.size, math.nan))
     error = sd * math.sqrt(sum(1 / count for count in counts))
-    return Draws(math.exp(log_value), np.exp(log_value + error * t_distribution.ppf(norm.cdf(z), freedom)))
+    with np.errstate(over="ignore"):  # a front of hardly more points than unknowns: an infinite draw is right
+        return Draws(
+            math.exp(log_value), np.exp(log_value + error * t_distribution.ppf(norm.cdf(z), freedom))
+        )
 
 
 def of_slope(x: Floats, y: Floats, z: Floats) -> Draws:

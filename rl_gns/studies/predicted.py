@@ -14,11 +14,11 @@ from typing import Any
 import pandas as pd
 
 from rl_gns.analysis import Interval, Parting, PredictedAxis, RolloutLaw, parting, predict_axis
-from rl_gns.noise import RolloutGram
 from rl_gns.studies.plan import PlannedRun, best_rate, cell_rates, correlation_cell, correlation_runs, run_id
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.seeds import over_seeds
 from rl_gns.studies.study import Study
+from rl_gns.training.correlation import gram_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ def predict(
     rows: list[dict[str, Any]] = []
     runs = measured_runs(study, outcomes)
     for run in runs:
-        gram = _gram(study.correlation(run, outcomes[run.id]))
+        gram = gram_of(study.correlation(run, outcomes[run.id]))
         if gram is None:
             continue
         for length in study.spec.rollout:
@@ -169,14 +169,6 @@ def compare(laws: Mapping[float, RolloutLaw], prediction: Prediction) -> pd.Data
                 row |= _columns("shape_ratio", shape.ratio) | {"shape_verdict": shape.verdict}
             rows.append({**row, "design_effect": float(effect.loc[length])})
     return pd.DataFrame(rows)
-
-
-def _gram(state: Mapping[str, Any]) -> RolloutGram | None:
-    if not state or not state["weight"]:
-        return None
-    gram = RolloutGram(len(state["products"]))
-    gram.load_state_dict(state)
-    return gram
 
 
 def _columns(name: str, interval: Interval) -> dict[str, float]:

@@ -164,9 +164,8 @@ class TrainConfig:
         most = 4 if self.algo == "a2c" else 8
         divisors = [k for k in range(2, n + 1) if n % k == 0]
         choice = [k for k in divisors if k <= most] or divisors[:1] or [1]
-        if (
-            self.self_play and self.past_share > 0
-        ):  # groups are alike: each has its past selves, or all are one
+        # Groups are alike: each has its past selves, or all worlds are one.
+        if self.self_play and self.past_share > 0:
             choice = [k for k in choice if self.past_worlds(k)] or ([1] if self.past_worlds(1) else choice)
         return max(choice)
 

@@ -10,6 +10,7 @@ however many environments, and what one observation's passes take: for `nature` 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -74,7 +75,7 @@ class CorrelationProbe:
             self.gram.load_state_dict(state)
 
 
-def _gram(state: dict[str, Any]) -> RolloutGram | None:
+def gram_of(state: Mapping[str, Any]) -> RolloutGram | None:
     """Of a probe's state; None where nothing was measured."""
     if not state or not state["weight"]:
         return None
@@ -88,7 +89,7 @@ def autocorrelation(state: dict[str, Any]) -> tuple[pd.Series, float]:
 
     Empty and nan where nothing was measured.
     """
-    gram = _gram(state)
+    gram = gram_of(state)
     values = [] if gram is None else gram.correlation().autocorrelation.tolist()
     found = pd.Series(values, name="autocorrelation", dtype=float).rename_axis("lag")
     return found, float("nan") if gram is None else gram.correlation_time()
@@ -100,7 +101,7 @@ def predictions(state: dict[str, Any], factor: int = 4) -> pd.DataFrame:
     Columns: rollout, design_effect, noise_scale (predicted, observations), num_envs (critical number of environments),
     signal, noise, extrapolated. Empty where nothing was measured.
     """
-    gram = _gram(state)
+    gram = gram_of(state)
     if gram is None:
         return pd.DataFrame(
             columns=["rollout", "design_effect", "noise_scale", "num_envs", "signal", "noise", "extrapolated"]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from limits import contender as limit
-from side_by_side import CACHE, Absent, Contender, python_of, set_up, summary
+from side_by_side import CACHE, Absent, Contender, alternate, python_of, said, set_up, summary
 
 SIZES = (8, 64, 512, 4096)
 PEERS = ("ale-py", "envpool")
@@ -60,12 +60,7 @@ def race(num_envs: int, rounds: int, game: str, peers: Path) -> dict[str, Any]:
                 entered[name] = enter(name, num_envs, steps, game, peers)
             except Absent as reason:
                 absent[name] = str(reason)
-        rates: dict[str, list[float]] = {name: [] for name in entered}
-        for number in range(rounds + 1):
-            for name in list(entered)[:: 1 if number % 2 else -1]:  # nobody always goes first
-                rate = entered[name].turn()
-                if number:
-                    rates[name].append(rate)
+        rates = alternate(entered, rounds)
     finally:
         for one in entered.values():
             one.close()
@@ -80,15 +75,11 @@ def race(num_envs: int, rounds: int, game: str, peers: Path) -> dict[str, Any]:
 def table(rows: dict[str, Any]) -> str:
     """For people."""
     lines = [
-        f"{'environments':>12}  {'contender':10}{'SPS':>8} {'range':>15}{'ours / theirs':>15} {'range':>11}"
+        f"{'environments':>12}  {'contender':10}{'SPS':>7} {'range':>15}{'ours / theirs':>15} {'range':>11}"
     ]
     for size, row in sorted(rows.items(), key=lambda item: int(item[0])):
         for name, cells in row["summary"].items():
-            ratio = ""
-            if "ratio" in cells:
-                ratio = f"{cells['ratio']:15.2f} {cells['ratio_low']:6.2f}-{cells['ratio_high']:.2f}"
-            spread = f"{cells['low']:,.0f}-{cells['high']:,.0f}"
-            lines += [f"{int(size):12,}  {name:10}{cells['median']:8,.0f} {spread:>15}{ratio}"]
+            lines += [f"{int(size):12,}  {name:10}{said(cells)}"]
         lines += [f"{int(size):12,}  {name:10} absent: {why}" for name, why in row["absent"].items()]
     return "\n".join(lines)
 

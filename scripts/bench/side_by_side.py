@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,6 @@ def race(
 
     Once `seconds` are over no further round begins, but one there is.
     """
-    end = time.monotonic() + seconds
     size, updates = ((4, 8), 1) if tiny else (SIZES[algo], UPDATES[algo])
     entered: dict[str, Contender | Limit] = {}
     absent: dict[str, str] = {}
@@ -196,18 +195,25 @@ def race(
                 entered[name] = enter(name, algo, game, folder, size, updates)
             except Absent as reason:
                 absent[name] = str(reason)
-        rates: dict[str, list[float]] = {name: [] for name in entered}
-        for number in range(rounds + 1):
-            if number > 1 and time.monotonic() > end:
-                break
-            for name in list(entered)[:: 1 if number % 2 else -1]:  # nobody always goes first
-                rate = entered[name].turn()
-                if number:
-                    rates[name].append(rate)
+        rates = alternate(entered, rounds, seconds)
         return {"rates": rates, "facts": {n: c.facts for n, c in entered.items()}, "absent": absent}
     finally:
         for one in entered.values():
             one.close()
+
+
+def alternate(entered: Mapping[str, Any], rounds: int, seconds: float = math.inf) -> dict[str, list[float]]:
+    """Rates by contender over `rounds` turns of each after a warm-up. After `seconds` no further round begins."""
+    end = time.monotonic() + seconds
+    rates: dict[str, list[float]] = {name: [] for name in entered}
+    for number in range(rounds + 1):
+        if number > 1 and time.monotonic() > end:
+            break
+        for name in list(entered)[:: 1 if number % 2 else -1]:  # nobody always goes first
+            rate = entered[name].turn()
+            if number:
+                rates[name].append(rate)
+    return rates
 
 
 def add(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -246,17 +252,22 @@ def summary(row: dict[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
+def said(cells: Mapping[str, float]) -> str:
+    """Of one contender's `summary`: its rate with its range, and ours / theirs with its range."""
+    spread = f"{cells['low']:,.0f}-{cells['high']:,.0f}"
+    text = f"{cells['median']:7,.0f} {spread:>15}"
+    if "ratio" in cells:
+        text += f"{cells['ratio']:15.2f} {cells['ratio_low']:6.2f}-{cells['ratio_high']:.2f}"
+    return text
+
+
 def table(algo: str, row: dict[str, Any]) -> str:
     """For people."""
     num_envs, rollout = SIZES[algo]
     lines = [f"{algo} {num_envs} x {rollout}{'' if algo == 'a2c' else ' x 4 epochs'}"]
     lines += [f"{'':22}{'SPS':>7} {'range':>15}{'ours / theirs':>15} {'range':>13}{'rounds':>8}"]
     for name, cells in row["summary"].items():
-        ratio = ""
-        if "ratio" in cells:
-            ratio = f"{cells['ratio']:15.2f} {cells['ratio_low']:6.2f}-{cells['ratio_high']:.2f}"
-        spread = f"{cells['low']:,.0f}-{cells['high']:,.0f}"
-        lines += [f"{name:22}{cells['median']:7,.0f} {spread:>15}{ratio:29}{cells['rounds']:8.0f}"]
+        lines += [f"{name:22}{said(cells):52}{cells['rounds']:8.0f}"]
     lines += [f"{name:22} absent: {why}" for name, why in row["absent"].items()]
     return "\n".join(lines)
 

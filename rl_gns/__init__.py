@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rl_gns.studies.study import Study as Study
     from rl_gns.studies.study import load_study as load_study
     from rl_gns.training.config import TrainConfig as TrainConfig
-    from rl_gns.training.run import Run as Run
-    from rl_gns.training.run import load_run as load_run
     from rl_gns.training.run import train as train
+    from rl_gns.training.saved import Run as Run
+    from rl_gns.training.saved import load_run as load_run
 
 __version__ = "0.1.0"
 
@@ -27,8 +27,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 _HOME = {
     "TrainConfig": "rl_gns.training.config",
-    "Run": "rl_gns.training.run",
-    "load_run": "rl_gns.training.run",
+    "Run": "rl_gns.training.saved",
+    "load_run": "rl_gns.training.saved",
     "train": "rl_gns.training.run",
     "Study": "rl_gns.studies.study",
     "load_study": "rl_gns.studies.study",

@@ -75,7 +75,7 @@ class Eval:
     def run(self) -> None:
         """Play and print."""
         from rl_gns.training.evaluate import evaluate
-        from rl_gns.training.run import load_run
+        from rl_gns.training.saved import load_run
 
         run = load_run(self.run_dir)
         if run.config.env.startswith("moba:"):
@@ -135,7 +135,7 @@ class Noise:
     def run(self) -> None:
         """Print the table, draw the figure."""
         from rl_gns.report import noise, noise_parts
-        from rl_gns.training.run import load_run
+        from rl_gns.training.saved import load_run
 
         run = load_run(self.run_dir)
         path = self.figure or self.run_dir / "noise.png"

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_gns.report import noise_parts
-from rl_gns.training.run import Run
+from rl_gns.training.saved import Run
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#8a8a8a"
 

@@ -1,6 +1,6 @@
 """A study on disk: its file, its results folder, and the table derived from its run directories.
 
-    RESULTS/runs/ID/              one directory per run (see `rl_gns.training.run`)
+    RESULTS/runs/ID/              one directory per run (see `rl_gns.training.saved`)
     RESULTS/logs/ID.log           what the run printed
     RESULTS/failures/ID.jsonl     why it failed, a line per attempt
     RESULTS/lock                  held by the driver

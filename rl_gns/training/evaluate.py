@@ -14,7 +14,7 @@ import envs
 from agents.memory import Memory
 from agents.networks import make_policy
 from rl_gns.errors import UserError
-from rl_gns.training.run import Run
+from rl_gns.training.saved import Run
 
 FRAMES_PER_SECOND = {"atari": 15}  # decisions per second of play: 60 Hz, four frames a decision
 PARALLEL = 16

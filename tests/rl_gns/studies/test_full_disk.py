@@ -17,7 +17,7 @@ from rl_gns.errors import RunStopped, UserError
 from rl_gns.studies.driver import drive
 from rl_gns.studies.store import is_full, put, write_tables
 from rl_gns.studies.study import load_study
-from rl_gns.training.run import load_run
+from rl_gns.training.saved import load_run
 
 SIZE = 4 << 20
 STUDY = """

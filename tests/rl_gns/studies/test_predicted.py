@@ -20,7 +20,7 @@ from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study, load_study
 from rl_gns.training import checkpoint
 from rl_gns.training.metrics import MetricsWriter
-from rl_gns.training.run import load_run
+from rl_gns.training.saved import load_run
 
 TEXT = """
 env = "gym:CartPole-v1"

@@ -9,7 +9,7 @@ import torch
 import agents.a2c
 from rl_gns.cli import main
 from rl_gns.training import checkpoint
-from rl_gns.training.run import load_run
+from rl_gns.training.saved import load_run
 
 QUICK = [
     "--observations",

@@ -16,7 +16,8 @@ from rl_gns.cli import main
 from rl_gns.errors import UserError
 from rl_gns.training import ladder
 from rl_gns.training.config import TrainConfig, resolve
-from rl_gns.training.run import load_run, train
+from rl_gns.training.run import train
+from rl_gns.training.saved import load_run
 
 SHORT = {"game_length": 20, "threads": 1}
 

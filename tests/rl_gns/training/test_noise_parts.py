@@ -18,7 +18,7 @@ from rl_gns.training import parts as parts_module
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 from rl_gns.training.parts import preconditioner
-from rl_gns.training.run import load_run
+from rl_gns.training.saved import load_run
 
 A2C_PARTS = "policy,value,entropy,total,layers,optimizer,hessian,fisher,line-search"
 

@@ -12,7 +12,7 @@ import pytest
 
 from rl_gns.training import checkpoint
 from rl_gns.training.metrics import TABLES, read_table
-from rl_gns.training.run import load_run
+from rl_gns.training.saved import load_run
 
 MOBA = ["--log-every", "1000", "--checkpoint-every", "1500", "--snapshot-every", "2000"]
 SHORT_GAMES = ["--noise-budget", "0.2", "--env-options", "game_length", "20", "threads", "1"]

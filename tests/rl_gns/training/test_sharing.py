@@ -15,7 +15,7 @@ from agents.ranks import Ranks
 from rl_gns.errors import UserError
 from rl_gns.training import sharing
 from rl_gns.training.config import TrainConfig, resolve
-from rl_gns.training.run import load_run
+from rl_gns.training.saved import load_run
 
 WORK = """
 import sys, torch, torch.distributed as dist

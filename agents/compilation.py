@@ -1,4 +1,7 @@
-"""torch.compile for a policy's torso: fewer, larger kernels; on a GPU replayed as CUDA graphs.
+"""torch.compile for a policy's torso: fewer, larger kernels.
+
+Not torch's own CUDA graphs: those are bound to the thread that first used them, and `--overlap learn` acts in another;
+`acting.GraphedActor` captures what is compiled here.
 
 Only the torso is compiled, and used only for batches of sizes that were announced: another size would compile anew in
 the middle of a run. What measures sees the layers as they are written (`precision.plainly`).
@@ -37,11 +40,10 @@ def compile_torso(
     """
     if not isinstance(policy, Shared) or isinstance(blank, Seen):
         raise ValueError("compile is for the networks nature and impala: the others are too small to gain")
-    mode = "reduce-overhead" if blank.device.type == "cuda" else None
     torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
     compiled = policy.compiled_torso
     if compiled is None:
-        compiled = torch.compile(policy.torso, mode=mode, dynamic=False)
+        compiled = torch.compile(policy.torso, dynamic=False)
     without, with_gradients = frozenset(acting), frozenset(learning)
     try:
         for size in sorted(without):

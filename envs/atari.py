@@ -35,10 +35,14 @@ class Blank(NamedTuple):
 
     stack: Tensor
     """[n, 4, 84, 84] on the device: the three frames that stay, and room for the newest."""
-    ends: Tensor
-    """[2, n] bool on the host: terminated, truncated."""
-    numbers: Tensor
-    """[3, n] float32 on the host: reward, score, length."""
+    rest: Tensor
+    """[14 n] bytes on the host, for `parts`: everything but pictures travels to the device at once."""
+
+
+def parts(rest: Tensor) -> tuple[Tensor, Tensor]:
+    """[14 n] bytes -> reward, score, length, [3, n] float32, and terminated, truncated, [2, n] bool, in its memory."""
+    n = len(rest) // 14
+    return rest[: 12 * n].view(torch.float32).view(3, n), rest[12 * n :].view(torch.bool).view(2, n)
 
 
 class AtariEnv(BatchedEnv):
@@ -84,7 +88,9 @@ class AtariEnv(BatchedEnv):
             torch.device(device),
             seed,
         )
-        members = min(num_envs, len(os.sched_getaffinity(0)) if workers is None else workers)
+        # Who plays none of the games is one more than they need.
+        most = num_envs + (own_share == 0.0)
+        members = min(most, len(os.sched_getaffinity(0)) if workers is None else workers)
         if own_share is None:
             own_share = max(0.0, 1 / max(1, members) - OTHER_WORK * (1 - 1 / max(1, members)))
         if members < 1:
@@ -157,13 +163,14 @@ class AtariEnv(BatchedEnv):
             stack.numpy()[:, :-1] = older.numpy()[:, 1:]
         else:
             stack[:, :-1] = older[:, 1:]
-        return Blank(stack, torch.empty(2, len(stack), dtype=torch.bool), torch.empty(3, len(stack)))
+        return Blank(stack, torch.empty(14 * len(stack), dtype=torch.uint8))
 
     def _filled(self, blank: Blank, part: bytes) -> Step:
         at = self._rows[part]
         frames, finals = self._memory["frames"][at], self._memory["finals"][at]
-        ends, numbers = self._memory["ends"][:, at], self._memory["numbers"][:, at]
-        blank.ends.numpy()[:], blank.numbers.numpy()[:] = ends, numbers
+        ends = self._memory["ends"][:, at]
+        for room, found in zip(parts(blank.rest), (self._memory["numbers"][:, at], ends), strict=True):
+            room.numpy()[:] = found
         rows = np.flatnonzero(ends.any(0)) if ends.any() else None
         stack, final_obs = blank.stack, None
         if self.device.type == "cpu":
@@ -182,8 +189,7 @@ class AtariEnv(BatchedEnv):
                 stack[ended, :-1] = 0
             stack[:, -1] = torch.from_numpy(frames).to(self.device)
         self._stacks[part] = stack
-        terminated, truncated = blank.ends.to(self.device)
-        reward, score, length = blank.numbers.to(self.device)
+        (reward, score, length), (terminated, truncated) = parts(blank.rest.to(self.device))
         return Step(stack, reward, terminated, truncated, final_obs, score, length)
 
     def observation(self) -> Tensor:

@@ -89,8 +89,9 @@ class CudaWorlds:
     def start(self, which: Tensor, obs: Tensor) -> None:
         """Start the worlds `which` (int64) anew and observe them into obs[which]."""
         s = self.state
-        self._launch(
+        launch(
             self._kernels.start,
+            self.device,
             len(which),
             *(s["units"], s["heroes"], s["game"], self._knobs, s["rows"], obs, which),
         )
@@ -98,29 +99,32 @@ class CudaWorlds:
     def step(self, actions: Tensor, obs: Tensor, reward: Tensor) -> None:
         """One decision of all; fills obs and reward."""
         s = self.state
-        self._launch(
+        launch(
             self._kernels.step,
+            self.device,
             len(actions),
             *(s["units"], s["heroes"], s["game"], self._knobs, s["rows"], actions, obs, reward),
         )
 
     def play(self, script: int, obs: Tensor, actions: Tensor) -> None:
         """Fill actions [n, 3] with a script's for obs [n, D]."""
-        self._launch(self._kernels.play, len(obs), script, self._knobs, obs, actions)
+        launch(self._kernels.play, self.device, len(obs), script, self._knobs, obs, actions)
 
     def close(self) -> None:
         """Nothing to end."""
 
-    def _launch(self, kernel: Any, threads: int, *arguments: Any) -> None:
-        """Run a kernel on the stream torch uses, so that neither waits for the other."""
-        if threads == 0:
-            return
-        if self.device.type == "cuda":
-            stream = cuda.external_stream(torch.cuda.current_stream(self.device).cuda_stream)
-            given = [cuda.as_cuda_array(a) if isinstance(a, Tensor) else a for a in arguments]
-        else:
-            simulator: Any = importlib.import_module("numba.cuda.simulator.cudadrv.devicearray")
-            stream = 0
-            given = [simulator.FakeCUDAArray(a.numpy()) if isinstance(a, Tensor) else a for a in arguments]
-        blocks = -(-threads // THREADS_PER_BLOCK)
-        kernel[blocks, THREADS_PER_BLOCK, stream](*given)
+
+def launch(kernel: Any, device: torch.device, threads: int, *arguments: Any) -> None:
+    """Run a kernel on the stream torch uses on `device`, so that neither waits for the other."""
+    if threads == 0:
+        return
+    if device.type == "cuda":
+        number = torch.cuda.current_stream(device).cuda_stream
+        stream = cuda.external_stream(number) if number else cuda.default_stream()
+        given = [cuda.as_cuda_array(a) if isinstance(a, Tensor) else a for a in arguments]
+    else:
+        simulator: Any = importlib.import_module("numba.cuda.simulator.cudadrv.devicearray")
+        stream = 0
+        given = [simulator.FakeCUDAArray(a.numpy()) if isinstance(a, Tensor) else a for a in arguments]
+    blocks = -(-threads // THREADS_PER_BLOCK)
+    kernel[blocks, THREADS_PER_BLOCK, stream](*given)

@@ -18,9 +18,9 @@ from envs.batched import BatchedEnv, EnvError, Step
 from envs.moba import settings as s
 from envs.moba import state as st
 from envs.moba.chance import CUT, draw, set_keys
-from envs.moba.cuda import CudaWorlds
+from envs.moba.cuda import CudaWorlds, why_not
 from envs.moba.engine import CpuWorlds
-from envs.moba.memory import bytes_per_world, refuse_if_too_big
+from envs.moba.memory import bytes_per_world, free_bytes, refuse_if_too_big
 from envs.moba.opponents import OPPONENTS
 from envs.moba.options import parse
 
@@ -51,7 +51,9 @@ class MobaEnv(BatchedEnv):
             raise EnvError(f"{self.spec} needs at least one world, got {num_envs!r}")
         self.device = torch.device(device)
         self.bytes_per_world = bytes_per_world(self.options)
-        refuse_if_too_big(self.spec, num_envs, self.bytes_per_world)
+        if self.device.type == "cuda" and (reason := why_not()):
+            raise EnvError(reason)
+        refuse_if_too_big(self.spec, num_envs, self.bytes_per_world, free_bytes(self.device))
         self.num_envs, self.layout = num_envs, self.options.layout
         self.heroes = 2 * self.options.heroes
         self.agents_per_env = self.heroes if self.options.opponent == "none" else self.options.heroes

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from envs.batched import EnvError
 from envs.moba import state as st
@@ -50,9 +51,16 @@ def available() -> int:
     return free
 
 
-def refuse_if_too_big(spec: str, num_envs: int, size: dict[str, int], free: int | None = None) -> None:
-    """Raises EnvError, with the number that fits, if `num_envs` worlds do not fit into `free` bytes (None: ask)."""
-    free = available() if free is None else free
+def free_bytes(device: torch.device) -> int:
+    """Bytes that can still be taken on `device`, those among them that torch keeps for its next tensors."""
+    if device.type != "cuda":
+        return available()
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def refuse_if_too_big(spec: str, num_envs: int, size: dict[str, int], free: int) -> None:
+    """Raises EnvError, with the number that fits, if `num_envs` worlds do not fit into `free` bytes."""
     if num_envs * size["total"] > free:
         raise EnvError(
             f"{num_envs} worlds of {spec} take {num_envs * size['total'] / 2**30:.1f} GiB of memory, "

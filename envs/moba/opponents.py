@@ -298,6 +298,16 @@ class Scripted:
                 f"script {self.name} takes int16 observations [n, {self.layout.size}], "
                 f"got {str(obs.dtype).removeprefix('torch.')} {list(obs.shape)}"
             )
+        if obs.is_cuda:
+            return self._on_gpu(obs)
         actions = np.empty((len(obs), 3), np.int64)
-        self._play(self._script, self._knobs, obs.cpu().contiguous().numpy(), actions, 0, len(obs))
-        return torch.from_numpy(actions).to(obs.device)
+        self._play(self._script, self._knobs, obs.contiguous().numpy(), actions, 0, len(obs))
+        return torch.from_numpy(actions)
+
+    def _on_gpu(self, obs: Tensor) -> Tensor:
+        from envs.moba.cuda import kernels, launch
+
+        actions = torch.empty((len(obs), 3), dtype=torch.int64, device=obs.device)
+        knobs = torch.from_numpy(self._knobs).to(obs.device)
+        launch(kernels().play, obs.device, len(obs), self._script, knobs, obs.contiguous(), actions)
+        return actions

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 import envs
+from agents.acting import Actor
 from agents.distributions import Share, Source
 from agents.memory import Memory
 from agents.ranks import Ranks
@@ -31,7 +32,7 @@ class Collector:
     def __init__(
         self,
         env: envs.BatchedEnv,
-        policy: nn.Module,
+        actor: Actor,
         rollout: Rollout,
         recall: Recall,
         generator: Generator,
@@ -45,14 +46,9 @@ class Collector:
         """phase: what times "act" and "emulate". in_halves: one half acts while the other is stepped. beside: another
         thread computes meanwhile, so torch's threads are not to be touched.
         """
-        self.env, self.policy, self.rollout, self.recall, self.generator = (
-            env,
-            policy,
-            rollout,
-            recall,
-            generator,
-        )
-        self.memory = Memory(policy, rollout.streams, env.device)
+        self.env, self.rollout, self.recall, self.generator = env, rollout, recall, generator
+        self.actor, self.policy = actor, actor.policy
+        self.memory = Memory(self.policy, rollout.streams, env.device)
         self._phase, self._selfplay, self._ranks, self._in_halves = phase, selfplay, ranks, in_halves
         alone = beside or env.device.type != "cpu" or torch.get_num_threads() == 1 or not env.steps_elsewhere
         self._rest = (lambda: None) if alone else sleeper()
@@ -89,7 +85,7 @@ class Collector:
             if self._selfplay is not None:
                 step = self._selfplay.take(step)
             self._store(t, slice(None), step)
-            games += self._finished(step.score, step.length)
+            games += self._finished([step])
         return games
 
     def _collect_in_halves(self) -> list[Game]:
@@ -111,19 +107,17 @@ class Collector:
                     with self._phase("emulate"):
                         self.env.step_begin(half, actions)
             if steps:
-                score, length = (torch.cat([getattr(s, name) for s in steps]) for name in ("score", "length"))
-                games += self._finished(score, length)
+                games += self._finished(steps)
         return games
 
     def _act(self, t: int, rows: slice, obs: Tensor, source: Source) -> Tensor:
         rollout, seen = self.rollout, self.memory.with_obs(obs, rows)
         with self.recall.recording(t, rows):
-            distribution, value = self.policy(seen)
-        actions: Tensor = distribution.sample(source)
+            actions, log_prob, value = self.actor(seen, source)
         rollout.see(t, rows, seen)
         self.memory.keep(seen, rows)
         rollout.actions[t, rows] = actions
-        rollout.log_prob[t, rows] = distribution.log_prob(actions)
+        rollout.log_prob[t, rows] = log_prob
         rollout.value[t, rows] = value
         return actions
 
@@ -149,9 +143,12 @@ class Collector:
         mine = torch.arange(streams, device=self.env.device) + self._ranks.rank * streams
         return Share(self.generator, self._ranks.count * streams, mine)
 
-    def _finished(self, score: Tensor, length: Tensor) -> list[Game]:
-        """A decision of all streams was taken: this rank's games that ended in it."""
+    def _finished(self, steps: list[envs.Step]) -> list[Game]:
+        """A decision of all streams was taken, in one step or several: this rank's games that ended in it."""
         self._observations += self.rollout.streams * self._ranks.count
+        if all(step.final_obs is None for step in steps):  # asking a GPU would mean to wait for it
+            return []
+        score, length = (torch.cat([getattr(s, name) for s in steps]).cpu() for name in ("score", "length"))
         first = self._ranks.rank * self.rollout.streams
         finished = (~score.isnan()).nonzero().squeeze(1).tolist()
         return [(self._observations, first + i, float(score[i]), float(length[i])) for i in finished]

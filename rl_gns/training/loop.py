@@ -17,6 +17,7 @@ import torch
 
 import envs
 from agents import a2c, ppo
+from agents.acting import make_actor
 from agents.backward import InChunks
 from agents.compilation import compile_torso
 from agents.memory import memory_size
@@ -89,7 +90,7 @@ class Trainer:
         env_seed, policy_seed, action_seed, past_seed = (
             int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
-        options = {**emulator_options(config), **options}
+        options = {**emulator_options(config, self.device), **options}
         self.env = envs.make(config.env, local_envs, self.device, env_seed, **options)
         try:
             check_overlap(config, self.env, self.ranks)
@@ -137,7 +138,9 @@ class Trainer:
         )
         self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
         # Who acts one update behind has other outputs, and a compiled torso shows none of its layers'.
+        # On a GPU a graph acts, and the forward pass costs less than keeping its layers' outputs.
         recalled = config.algo == "a2c" and self.ahead is None and not config.compile and not remembered
+        recalled &= self.device.type == "cpu"
         self.recall = Recall(self.policy, steps if recalled else 0, streams)
         self.correlation = CorrelationProbe(config, self.settings, self.policy, self.env.num_streams)
         self.parts = NoiseParts(config, self.settings, self.policy, self.optimizer, streams)
@@ -148,8 +151,15 @@ class Trainer:
         self.order = self.generator  # of the observations in ppo's passes
         if self.ahead is not None:
             self.order = torch.Generator(self.device).manual_seed(action_seed ^ 1)
+        sizes = [streams]
+        if config.overlap == "act":
+            sizes = [half.stop - half.start for half in self.env.halves]
+        actor = make_actor(
+            *(self.policy if self.ahead is None else self.ahead.actor, self.generator),
+            *(self.rollout.blank(1), sizes if self.ranks.count == 1 else []),
+        )
         self.collector = Collector(
-            *(self.env, self.policy if self.ahead is None else self.ahead.actor, self.rollout, self.recall),
+            *(self.env, actor, self.rollout, self.recall),
             *(self.generator, self._phase),
             selfplay=self.selfplay,
             ranks=self.ranks,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from agents.memory import Seen
 from agents.rollout import Rollout
-from envs.moba.memory import available
+from envs.moba.memory import free_bytes
 from rl_gns.errors import UserError
 
 
@@ -108,8 +108,3 @@ def chunk_that_fits(
             + (", or a shorter rollout" if fits < least else "")
         )
     return wanted
-
-
-def free_bytes(device: torch.device) -> int:
-    """Bytes that can still be taken on `device`."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()

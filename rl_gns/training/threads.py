@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,15 +44,18 @@ def sleeper() -> Callable[[], None]:
     return lambda: pause(_SOFT)
 
 
-def emulator_options(config: TrainConfig) -> dict[str, Any]:
+def emulator_options(config: TrainConfig, device: torch.device) -> dict[str, Any]:
     """Options for an environment of emulators: as many processes as the run may use processors.
 
-    Where this process acts or learns while games are emulated, its workers emulate.
+    Where this process acts or learns while games are emulated, its workers emulate; where a GPU does that work, this
+    process does little but wait for it, and its processor gets a worker too.
     """
     if not config.env.startswith("atari:"):
         return {}
-    shares = {"own_share": 0.0} if config.overlap != "none" else {}
-    return shares | ({} if config.threads is None else {"workers": config.threads})
+    processes = len(os.sched_getaffinity(0)) if config.threads is None else config.threads
+    if config.overlap == "none":
+        return {"workers": processes}
+    return {"own_share": 0.0, "workers": processes + (device.type != "cpu")}
 
 
 def check_overlap(config: TrainConfig, env: BatchedEnv, ranks: Ranks = ALONE) -> None:

@@ -40,12 +40,13 @@ PONG: dict[str, Any] = {
 """Settings for few minutes rather than few observations: batch 8192, minibatches of 2048."""
 BF16: dict[str, Any] = {"precision": "bf16"}
 LEARN: dict[str, Any] = {"overlap": "learn"}
+ACT: dict[str, Any] = {"overlap": "act"}
 COMPILE: dict[str, Any] = {"compile": True}
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{"default": {}, "bf16": BF16, "learn": LEARN, "compile": COMPILE},
+    **{"default": {}, "act": ACT, "bf16": BF16, "learn": LEARN, "compile": COMPILE},
     "all": {**BF16, **LEARN, **COMPILE},
 }
-FEW = ("default", "bf16", "all")
+FEW = ("default", "act", "all")
 """Options that are measured at every size."""
 
 

@@ -21,12 +21,14 @@ from torch import Tensor, nn
 import envs
 import rl_gns
 from agents import a2c, ppo
+from agents.acting import act, make_actor
 from agents.compilation import compile_torso
 from agents.frames import Frames
 from agents.networks import make_policy
 from agents.precision import use_bfloat16
 from agents.recall import Recall
 from agents.rollout import Batch, Rollout
+from envs.moba.opponents import Scripted
 from rl_gns.training.measuring import MeasuringBackward
 
 PICTURES, ACTIONS = spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6)
@@ -143,22 +145,48 @@ def bfloat16(device: str, rows: int = 64) -> dict[str, Any]:
     return {"ok": along > 0.99 and not torch.equal(*gradients), "cosine of the gradients": along}
 
 
-def lane_battle(device: str, worlds: int = 64, decisions: int = 60) -> dict[str, Any]:
-    """`moba:1v1` and `moba:5v5` under the same actions on both: every byte that comes back."""
+def lane_battle(device: str, worlds: int = 16, decisions: int = 2000) -> dict[str, Any]:
+    """`moba:1v1` and `moba:5v5` on both, a script against random numbers in each world: every byte that comes back.
+
+    The scripts play on either device for themselves, so what they decide is compared too.
+    """
+    ended = 0
     for name in ("1v1", "5v5"):
-        pair = [envs.make(f"moba:{name}", worlds, where, seed=5) for where in ("cpu", device)]
-        rng = np.random.default_rng(0)
+        pair = [
+            envs.make(f"moba:{name}", worlds, where, seed=5, game_length=120) for where in ("cpu", device)
+        ]
+        scripts = [Scripted(script, pair[0].layout) for script in ("bully", "laner")]  # type: ignore[arg-type]
+        rng, half = np.random.default_rng(0), pair[0].agents_per_env // 2
         for decision in range(decisions):
-            actions = torch.from_numpy(
-                rng.integers(0, pair[0].action_space.nvec, (pair[0].num_streams, 3))  # type: ignore[attr-defined]
+            drawn = torch.from_numpy(
+                rng.integers(0, pair[0].action_space.nvec, (worlds, 2 * half, 3))  # type: ignore[attr-defined]
             )
-            here, there = (env.step(actions.to(env.device)) for env in pair)
-            for field in ("obs", "reward", "terminated"):
-                if not torch.equal(getattr(here, field), getattr(there, field).cpu()):
+            steps = []
+            for env in pair:
+                obs = env.observation().view(worlds, 2 * half, -1)
+                actions = drawn.to(env.device)
+                for side, script in enumerate(
+                    scripts
+                ):  # of the first team in even worlds, of the second in odd
+                    seats = actions[side::2, side * half : (side + 1) * half]
+                    seen = obs[side::2, side * half : (side + 1) * half].flatten(0, 1)
+                    seats.copy_(script(seen).view(seats.shape))
+                steps.append(env.step(actions.view(-1, 3)))
+            here, there = steps
+            ended += int(here.terminated.sum()) // (2 * half)
+            for field in ("obs", "reward", "terminated", "truncated", "score", "length"):
+                if not torch.equal(
+                    getattr(here, field).nan_to_num(9), getattr(there, field).cpu().nan_to_num(9)
+                ):
                     return {"ok": False, "differs": f"moba:{name}, decision {decision}, {field}"}
+        whole = [env.state_dict() for env in pair]
+        for key in pair[0].state:  # type: ignore[attr-defined]
+            if not torch.equal(whole[0][key], whole[1][key]):
+                return {"ok": False, "differs": f"moba:{name}, {key} at the end"}
         for env in pair:
             env.close()
-    return {"ok": True, "compared": f"1v1 and 5v5, {worlds} worlds, {decisions} decisions, bit for bit"}
+    what = f"1v1 and 5v5, {worlds} worlds, {decisions} decisions, {ended} games ended, bit for bit"
+    return {"ok": True, "compared": what}
 
 
 def frames(device: str, steps: int = 16, streams: int = 8) -> dict[str, Any]:
@@ -191,6 +219,29 @@ def compiled(device: str, rows: int = 64) -> dict[str, Any]:
             gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
     apart = distance(gradients[1], gradients[0])
     return {"ok": apart < TOLERANCE, "largest difference": apart}
+
+
+def acting(device: str, rows: int = 64, times: int = 5) -> dict[str, Any]:
+    """What acts in training (on a GPU a CUDA graph) against the same calls one by one, bit for bit, weights moving."""
+    found = []
+    for graphed in (False, True):
+        policy, generator = policy_on(device), torch.Generator(device).manual_seed(1)
+        pictures = torch.Generator().manual_seed(0)
+        obs = torch.randint(0, 256, (times, rows, 4, 84, 84), dtype=torch.uint8, generator=pictures).to(
+            device
+        )
+        actor = make_actor(policy, generator, obs[0, :1].clone(), [rows])
+        seen: list[Tensor] = []
+        for each in obs:
+            with torch.no_grad():
+                acted = actor(each, generator) if graphed else act(policy, each, generator)
+                seen += [x.double().clone() for x in acted]
+                for p in policy.parameters():
+                    p.mul_(1.01)
+        found.append([*seen, generator.get_state()])
+    same = all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    largest = max(float((a.double() - b.double()).abs().max()) for a, b in zip(*found, strict=True))
+    return {"ok": same, "largest difference": largest}
 
 
 def resume(device: str, algo: str, observations: int, **settings: Any) -> dict[str, Any]:
@@ -226,7 +277,8 @@ def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
         "bfloat16 gradient": lambda: bfloat16(device, 8 if tiny else 64),
         "compiled torso": lambda: compiled(device, 8 if tiny else 64),
         "single frames": lambda: frames(device),
-        "moba worlds": lambda: lane_battle(device, 4 if tiny else 64, 5 if tiny else 60),
+        "acting": lambda: acting(device, 4 if tiny else 64),
+        "moba worlds": lambda: lane_battle(device, 4 if tiny else 16, 5 if tiny else 2000),
         "a2c resumed": lambda: resume(device, "a2c", observations),
         "ppo resumed": lambda: resume(device, "ppo", 512 if tiny else 20_480),
         "ppo resumed, learning beside playing": lambda: resume(

@@ -3,6 +3,7 @@
     python scripts/bench/moba_speed.py                       # both tables, about two minutes on two cores
     python scripts/bench/moba_speed.py --json moba.json      # and the numbers
     python scripts/bench/moba_speed.py --worlds 64 1024      # fewer sizes
+    python scripts/bench/moba_speed.py --device cuda         # on a GPU; the first step compiles for some 20 s
 
 A hero-decision is one hero's decision: `step` of one world counts 2 for 1v1 and 10 for 5v5. Timed is
 `MobaEnv.step` alone, with observations, masks, rewards and restarts, in the middle of games between the scripts
@@ -36,18 +37,19 @@ WARM_UP = 600
 
 
 @functools.cache
-def warm(name: str) -> dict[str, Any]:
+def warm(name: str, device: str) -> dict[str, Any]:
     """Snapshot of 1024 worlds in the middle of games."""
-    env = envs.make(f"moba:{name}", 1024, game_length=3600)
+    env = envs.make(f"moba:{name}", 1024, device, game_length=3600)
     for _ in range(WARM_UP):
         env.step(actions_of(env))
     return env.state_dict()
 
 
-def mid_game(name: str, worlds: int, threads: int = 0) -> MobaEnv:
+def mid_game(name: str, worlds: int, threads: int = 0, device: str = "cpu") -> MobaEnv:
     """Worlds in the middle of games: the first of `warm`, or copies of them with luck of their own from here on."""
-    env = envs.make(f"moba:{name}", worlds, threads=threads, game_length=3600)
-    state, mine = dict(warm(name)), env.state_dict()
+    env = envs.make(f"moba:{name}", worlds, device, threads=threads, game_length=3600)
+    assert isinstance(env, MobaEnv)
+    state, mine = dict(warm(name, device)), env.state_dict()
     for key in (*env.state, "obs"):
         state[key] = torch.cat([state[key]] * -(-worlds // 1024))[:worlds]
     # A world's draws come from its keys.
@@ -66,13 +68,21 @@ def actions_of(env: MobaEnv) -> torch.Tensor:
     return torch.cat(sides, 1).view(-1, 3)
 
 
+def wait_for(env: MobaEnv) -> None:
+    """Until a GPU has done what it was told."""
+    if env.device.type == "cuda":
+        torch.cuda.synchronize(env.device)
+
+
 def rate(env: MobaEnv, seconds: float) -> float:
     """Hero-decisions per second of `step`; the median of single steps, so that one hiccup does not count."""
     spent: list[float] = []
     while sum(spent) < seconds or len(spent) < 3:
         actions = actions_of(env)
+        wait_for(env)
         start = time.perf_counter()
         env.step(actions)
+        wait_for(env)
         spent.append(time.perf_counter() - start)
     return env.num_envs * 2 * env.options.heroes / float(np.median(spent))
 
@@ -158,6 +168,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384, 65536])
     parser.add_argument("--games", nargs="+", default=["1v1", "5v5"])
     parser.add_argument("--threads", type=int, default=0, help="0: all this process may use")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=1.5, help="of stepping per cell")
     parser.add_argument("--no-shares", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -167,17 +178,18 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": arguments.threads,
+        "device": torch.cuda.get_device_name() if arguments.device != "cpu" else "cpu",
         "numba": numba.__version__,
         "games": {},
     }
-    compiled = None if arguments.no_shares else groups()
+    compiled = None if arguments.no_shares or arguments.device != "cpu" else groups()
     for name in arguments.games:
         cells: dict[int, float] = {}
         row: dict[str, Any] = {"hero_decisions_per_second": cells}
         result["games"][name] = row
         for worlds in arguments.worlds:
             try:
-                env = mid_game(name, worlds, arguments.threads)
+                env = mid_game(name, worlds, arguments.threads, arguments.device)
             except envs.batched.EnvError as error:
                 print(f"{name} {worlds:6d} worlds: {error}")
                 continue

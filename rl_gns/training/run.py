@@ -277,12 +277,11 @@ def _facts() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
-    git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # no git here
+        commit = ""
     machine = {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -290,7 +289,7 @@ def _facts() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
-    return {"versions": {**versions, "commit": git.stdout.strip() or "unknown"}, "machine": machine}
+    return {"versions": {**versions, "commit": commit or "unknown"}, "machine": machine}
 
 
 def _board(path: Path, observations: int) -> Any:

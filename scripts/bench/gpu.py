@@ -3,13 +3,14 @@
     python scripts/bench/gpu.py --json gpu.json
     python scripts/bench/gpu.py --device cpu --tiny       # every part for a moment, without a GPU
 
-1. Correctness against the CPU and exact resume (`gpu_checks.py`).
-2. Speed: A2C (5 steps) and PPO (128 steps, 4 epochs) at 8, 256 and 1024 environments, by default, with a bfloat16
-   torso, with everything that may be switched on, and at 256 with each of it, against what the emulators alone bring
-   with observations on the same device. "Share" is of that rate.
+1. Correctness against the CPU and exact resume (`gpu_checks.py`), several checks at once where there are processors.
+2. Speed: A2C (5 steps) and PPO (128 steps, 4 epochs) at 8, 256 and 1024 environments, by default, with one half of the
+   games emulated while the policy acts on the other, with everything that may be switched on, and at 256 with each of
+   it, against what the emulators alone bring with observations on the same device. "Share" is of that rate.
 3. PPO on Pong until the mean of the last 100 games is 19: wall time and observations, or how far it came.
 
-Results are written after every part; a part that fails says so and the others go on. Exit code 1 if any check failed.
+`--parts checks` runs one of the three; what the JSON file holds of the others is kept. Results are written after every
+part; a part that fails says so and the others go on. Exit code 1 if any check failed.
 Without a GPU it says so, measures nothing and ends with 0.
 """
 
@@ -17,12 +18,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{"default": {}, "act": ACT, "bf16": BF16, "learn": LEARN, "compile": COMPILE},
     "all": {**BF16, **LEARN, **COMPILE},
 }
+PARTS = ("checks", "speed", "pong")
 FEW = ("default", "act", "all")
 """Options that are measured at every size."""
 
@@ -156,11 +162,41 @@ def pong(device: str, goal: float, seconds: float, tiny: bool) -> dict[str, Any]
     }
 
 
+def checked(name: str, device: str, tiny: bool) -> dict[str, Any]:
+    """What one check finds, and how long it took."""
+    start = time.perf_counter()
+    row = attempt(checks(device, tiny)[name])
+    return {**row, "seconds": time.perf_counter() - start}
+
+
+def all_checks(device: str, tiny: bool) -> dict[str, dict[str, Any]]:
+    """Every check by name; at once in processes of their own where each has three processors."""
+    names = list(checks(device, tiny))
+    jobs = min(len(names), len(os.sched_getaffinity(0)) // 3)
+    found = {}
+    with (
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else nullcontext() as pool
+    ):
+        if pool is None:
+            rows = (checked(name, device, tiny) for name in names)
+        else:
+            rows = pool.map(checked, names, *([value] * len(names) for value in (device, tiny)))
+        for name, row in zip(names, rows, strict=True):
+            found[name] = row
+            details = ", ".join(
+                f"{key} {value}" for key, value in row.items() if key not in ("ok", "seconds")
+            )
+            verdict = "as it should be" if row["ok"] else "WRONG"
+            print(f"{name}: {verdict} ({details}; {row['seconds']:.0f} s)", flush=True)
+    return found
+
+
 def attempt(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `part` finds, or its error in one line: the other parts are worth having."""
     try:
         return part()
     except Exception as error:
+        traceback.print_exc()
         return {"ok": False, "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
@@ -172,53 +208,55 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="every part for a moment, to see that it runs")
     parser.add_argument("--minutes", type=float, default=9.5, help="the Pong run takes what the others leave")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each row of the speed table")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     if options.device != "cpu" and not torch.cuda.is_available():
         print("no GPU here (torch.cuda.is_available() is False): nothing was measured")
         return
     end = time.perf_counter() + 60 * options.minutes
-    result: dict[str, Any] = {
-        "machine": {
-            "gpu": torch.cuda.get_device_name() if options.device != "cpu" else "none",
-            "processors": len(os.sched_getaffinity(0)),
-            "torch": torch.__version__,
-            "system": platform.platform(),
-        },
-        "checks": {},
+    machine = {
+        "gpu": torch.cuda.get_device_name() if options.device != "cpu" else "none",
+        "processors": len(os.sched_getaffinity(0)),
+        "torch": torch.__version__,
+        "system": platform.platform(),
     }
+    result: dict[str, Any] = {}
+    if options.json is not None and options.json.exists():
+        result = json.loads(options.json.read_text())
 
-    def keep() -> None:
+    def keep(part: str, found: Any) -> None:
+        result[part] = found
+        result.setdefault("machine", {})[part] = machine
         if options.json is not None:
             options.json.write_text(json.dumps(result, indent=1) + "\n")
 
-    for name, check in checks(options.device, options.tiny).items():
-        start = time.perf_counter()
-        row = result["checks"][name] = attempt(check)
-        details = ", ".join(f"{key} {value}" for key, value in row.items() if key != "ok")
-        verdict = "as it should be" if row["ok"] else "WRONG"
-        print(f"{name}: {verdict} ({details}; {time.perf_counter() - start:.0f} s)", flush=True)
-        keep()
-    result["speed"] = speed_rows(options.device, options.tiny, 0.2 if options.tiny else 4.0)
-    keep()
-    # Also a tiny run plays until a game is over, some 800 decisions.
-    left = 60.0 if options.tiny else end - time.perf_counter() - 10
-    result["pong"] = attempt(
-        lambda: pong(options.device, -30.0 if options.tiny else 19.0, left, options.tiny)
-    )
-    keep()
-    said = result["pong"]
-    if "error" in said:
-        print(f"pong failed: {said['error']}")
-    else:
-        goal = f"{said['goal']:g}"
-        what = f"reached {goal}" if said["reached"] else f"got to {said['score']:.1f}, not to {goal},"
-        print(f"pong {what} in {said['seconds']:.0f} s and {said['observations']:,} observations")
-    failed = [name for name, row in result["checks"].items() if not row["ok"]]
-    failed += [f"speed {row['algo']} {row['num_envs']}" for row in result["speed"] if "error" in row]
-    failed += ["pong"] if "error" in said else []
+    failed: list[str] = []
+    if "checks" in options.parts:
+        keep("checks", all_checks(options.device, options.tiny))
+        failed += [name for name, row in result["checks"].items() if not row["ok"]]
+    if "speed" in options.parts:
+        keep("speed", speed_rows(options.device, options.tiny, 0.2 if options.tiny else options.seconds))
+        failed += [f"speed {row['algo']} {row['num_envs']}" for row in result["speed"] if "error" in row]
+    if "pong" in options.parts:
+        # Also a tiny run plays until a game is over, some 800 decisions.
+        left = 60.0 if options.tiny else end - time.perf_counter() - 10
+        goal = -30.0 if options.tiny else 19.0
+        keep("pong", attempt(lambda: pong(options.device, goal, left, options.tiny)))
+        failed += ["pong"] if "error" in result["pong"] else []
+        print(said_of(result["pong"]))
     print(f"failed: {', '.join(failed)}" if failed else "every check passed")
     sys.exit(1 if failed else 0)
+
+
+def said_of(found: dict[str, Any]) -> str:
+    """The Pong run in a line."""
+    if "error" in found:
+        return f"pong failed: {found['error']}"
+    goal = f"{found['goal']:g}"
+    what = f"reached {goal}" if found["reached"] else f"got to {found['score']:.1f}, not to {goal},"
+    return f"pong {what} in {found['seconds']:.0f} s and {found['observations']:,} observations"
 
 
 if __name__ == "__main__":

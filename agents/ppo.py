@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,20 @@ def measure(
     backward(loss_of)
 
 
+def gradient(policy: nn.Module, part: Batch, settings: Settings, count: int) -> Tensor:
+    """Add to `.grad` that of the losses of `part`, [rows], over `count`. Returns their sums, see `_sums`."""
+    parts = loss(policy, part, settings.clip)
+    (parts.total(settings.value_coef, settings.entropy_coef).sum() / count).backward()
+    return _sums(parts, settings.clip)
+
+
+class Gradient(Protocol):
+    """`gradient`, or what gives the same."""
+
+    def __call__(self, policy: nn.Module, part: Batch, settings: Settings, count: int) -> Tensor:
+        """See `gradient`."""
+
+
 def update(
     policy: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -139,6 +153,7 @@ def update(
     generator: torch.Generator | None = None,
     chunk: int | None = None,
     ranks: Ranks = ALONE,
+    take_gradient: Gradient | None = None,
 ) -> dict[str, float]:
     """`epochs` passes in random minibatches. Returns means of loss parts, gradient norm, clip fraction, KL.
 
@@ -150,10 +165,12 @@ def update(
         generator: of the order of observations, in the same state on all ranks.
         chunk: observations whose gradient is taken at once; None: a whole minibatch. Changes only rounding.
         ranks: those that share the batch.
+        take_gradient: what computes the gradient of a minibatch, or of a chunk; None: `gradient`.
 
     Raises:
         FloatingPointError: a gradient is not finite; the step that would have used it is not taken.
     """
+    take_gradient = take_gradient or gradient
     flat = batch.flat()
     rows, length = flat.advantage.shape[0], flat.sequence
     everyone = rows * ranks.count
@@ -174,10 +191,8 @@ def update(
             optimizer.zero_grad(set_to_none=True)
             sums = advantage.new_zeros(5)
             for at, own in zip(advantage.split(at_once), mine.split(at_once), strict=True):
-                parts = loss(policy, dataclasses.replace(flat[own], advantage=at), settings.clip)
-                total = parts.total(settings.value_coef, settings.entropy_coef)
-                (total.sum() / len(drawn)).backward()
-                sums += _sums(parts, settings.clip)
+                part = dataclasses.replace(flat[own], advantage=at)
+                sums += take_gradient(policy, part, settings, len(drawn))
             ranks.sum_gradients(policy.parameters())
             norms.append(clipped_step(policy, optimizer, settings.max_grad_norm))
             seen.append(sums / len(drawn))

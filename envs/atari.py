@@ -23,6 +23,7 @@ from envs.atari_worker import FIRST, SECOND, WHOLE
 from envs.batched import BatchedEnv, EnvError, Step
 from envs.page_lock import PageLock
 from envs.protocol import PROTOCOLS, Protocol
+from envs.waiting import LONG_PATIENCE, PATIENCE
 
 STACK = 4
 OTHER_WORK = 0.012
@@ -98,7 +99,8 @@ class AtariEnv(BatchedEnv):
         if not 0.0 <= own_share <= 1.0:
             raise EnvError(f"own_share is a part of the games between 0 and 1, got {own_share}")
         self._lock: PageLock | None = None
-        self._crew = Crew(game, self.protocol, num_envs, members, own_share)
+        patience = PATIENCE if self.device.type == "cpu" else LONG_PATIENCE
+        self._crew = Crew(game, self.protocol, num_envs, members, own_share, patience)
         self.action_names = self._crew.action_names
         self._memory = self._crew.memory
         if self.device.type == "cuda":

@@ -21,7 +21,7 @@ from envs import shared_memory
 from envs.atari_worker import DONE, FAILED, FIRST, REQUEST, SECOND, WHOLE, Task, Worker, layout
 from envs.batched import EnvError
 from envs.protocol import Protocol
-from envs.waiting import Waiter
+from envs.waiting import PATIENCE, Waiter
 
 
 class WorkerDied(RuntimeError):
@@ -58,7 +58,7 @@ class _Remote:
         theirs.close()
         self.connection = Connection(ours.detach())
         self.descriptor = self.connection.fileno()
-        self.waiter = Waiter(self.descriptor)
+        self.waiter = Waiter(self.descriptor, task.patience)
         self.connection.send_bytes(pickle.dumps(task))
 
     def begin_step(self, which: bytes) -> None:
@@ -129,14 +129,26 @@ class _Local:
 class Crew:
     """This process and its workers, which step games [0, num_envs) over one piece of shared memory."""
 
-    def __init__(self, game: str, protocol: Protocol, num_envs: int, members: int, own: float) -> None:
-        """members: processes that emulate, this one among them; 1 starts none. own: this one's share of the games."""
+    def __init__(
+        self,
+        game: str,
+        protocol: Protocol,
+        num_envs: int,
+        members: int,
+        own: float,
+        patience: float = PATIENCE,
+    ) -> None:
+        """members: processes that emulate, this one among them; 1 starts none. own: this one's share of the games.
+        patience: of all of them, see `waiting`.
+        """
         self._members: list[_Local | _Remote] = []
         self._begun: list[bytes] = []
         memory_fd = shared_memory.create(layout(num_envs))
         try:
             self.memory = shared_memory.attach(memory_fd, layout(num_envs))
-            mine, *others = (Task(game, protocol, num_envs, hand) for hand in deal(num_envs, members, own))
+            mine, *others = (
+                Task(game, protocol, num_envs, hand, patience) for hand in deal(num_envs, members, own)
+            )
             self._members += [_Remote(task, memory_fd) for task in others]
             local = _Local(mine, self.memory)  # while the others load theirs
             names = [local.action_names, *self._receive(self._members)]

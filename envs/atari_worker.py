@@ -27,7 +27,7 @@ from envs import shared_memory
 from envs.atari_game import AtariGame
 from envs.atari_picture import SIZE
 from envs.protocol import Protocol
-from envs.waiting import Waiter
+from envs.waiting import PATIENCE, Waiter
 
 WHOLE, FIRST, SECOND, REQUEST, DONE, ANSWER, FAILED = b"w", b"1", b"2", b"r", b"d", b"a", b"f"
 
@@ -51,6 +51,8 @@ class Task:
     protocol: Protocol
     num_envs: int
     games: tuple[int, ...]
+    patience: float = PATIENCE
+    """See `waiting`."""
 
     def part(self, which: bytes) -> tuple[int, ...]:
         """Its games in the WHOLE batch, or the FIRST or SECOND half."""
@@ -106,10 +108,10 @@ class Worker:
         raise ValueError(f"unknown request {name!r}")
 
 
-def serve(connection: Connection, worker: Worker) -> None:
+def serve(connection: Connection, worker: Worker, patience: float = PATIENCE) -> None:
     """Answer until the parent hangs up."""
     descriptor = connection.fileno()
-    waiter = Waiter(descriptor)
+    waiter = Waiter(descriptor, patience)
     while True:
         try:
             kind = waiter.read()
@@ -147,7 +149,7 @@ def main() -> None:
     gc.disable()  # a collection in mid-step would stall the whole batch; nothing here makes cycles
     os.write(connection.fileno(), ANSWER)
     connection.send_bytes(pickle.dumps(worker.action_names))
-    serve(connection, worker)
+    serve(connection, worker, task.patience)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,17 @@ import select
 import time
 
 PATIENCE = 1e-3
-"""Seconds of looking before sleeping."""
+"""Seconds of looking before sleeping, where others want the processor meanwhile."""
+LONG_PATIENCE = 1e-2
+"""Where a GPU does their work. On a virtual machine a process takes so long to wake up that the next wait is long too:
+with the short patience one of 16 processors was seen to emulate at a third of its rate for seconds."""
 
 
 class Waiter:
     """Reads one byte at a time. It looks for a while first if the last wait was short, and lets others run between."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, patience: float = PATIENCE) -> None:
+        self._descriptor, self._patience = descriptor, patience
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
         self._short = False
@@ -26,8 +29,8 @@ class Waiter:
         """The next byte; empty if the other end is closed."""
         start = time.perf_counter()
         while self._short and not self._poll.poll(0):
-            self._short = time.perf_counter() - start < PATIENCE
+            self._short = time.perf_counter() - start < self._patience
             os.sched_yield()
         byte = os.read(self._descriptor, 1)
-        self._short = time.perf_counter() - start < PATIENCE
+        self._short = time.perf_counter() - start < self._patience
         return byte

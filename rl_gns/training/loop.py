@@ -20,6 +20,7 @@ from agents import a2c, ppo
 from agents.acting import make_actor
 from agents.backward import InChunks
 from agents.compilation import compile_torso
+from agents.graphs import make_gradient
 from agents.memory import memory_size
 from agents.networks import make_policy
 from agents.precision import plainly, use_bfloat16
@@ -82,6 +83,9 @@ class Trainer:
         self.device = pick_device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
+        else:
+            # Some of cuDNN's ways to a convolution's gradient add up in whatever order threads come.
+            torch.backends.cudnn.deterministic = True
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.ranks = Ranks()
@@ -131,6 +135,10 @@ class Trainer:
             if isinstance(self.settings, a2c.Settings)
             else ppo.make_optimizer(self.policy, self.settings)
         )
+        self.take_gradient = None
+        if isinstance(self.settings, ppo.Settings) and self.ranks.count == 1:
+            rows = min(self.chunk, steps * streams // self.settings.minibatches)
+            self.take_gradient = make_gradient(self.policy, self.settings, self.rollout.blank(1), rows)
         self.generator = torch.Generator(self.device).manual_seed(action_seed)
         self.unit_observations = steps * streams / local_envs
         halflife = config.noise_halflife or max(
@@ -249,6 +257,7 @@ class Trainer:
                         generator=self.order,
                         chunk=self.chunk,
                         ranks=self.ranks,
+                        take_gradient=self.take_gradient,
                     )
         except FloatingPointError as error:
             raise RunStopped(

@@ -4,9 +4,8 @@
     python scripts/bench/gpu.py --device cpu --tiny       # every part for a moment, without a GPU
 
 1. Correctness against the CPU and exact resume (`gpu_checks.py`), several checks at once where there are processors.
-2. Speed: A2C (5 steps) and PPO (128 steps, 4 epochs) at 8, 256 and 1024 environments, by default, with one half of the
-   games emulated while the policy acts on the other, with everything that may be switched on, and at 256 with each of
-   it, against what the emulators alone bring with observations on the same device. "Share" is of that rate.
+2. Speed: A2C (5 steps) and PPO (128 steps, 4 epochs) at 8, 256 and 1024 environments, by default and with what may be
+   switched on, by turns with the emulators alone, their observations on the same device; shares are of that rate.
 3. PPO on Pong until the mean of the last 100 games is 19: wall time and observations, or how far it came.
 
 `--parts checks` runs one of the three; what the JSON file holds of the others is kept. Results are written after every
@@ -17,6 +16,7 @@ Without a GPU it says so, measures nothing and ends with 0.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -39,92 +39,115 @@ from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 
 PONG: dict[str, Any] = {
-    **{"env": "atari:pong", "algo": "ppo", "num_envs": 64, "rollout": 128, "epochs": 3, "minibatches": 4},
-    **{"learning_rate": 5e-4, "clip": 0.2},
+    **{"env": "atari:pong", "algo": "ppo", "num_envs": 64, "rollout": 32, "epochs": 4, "minibatches": 4},
+    **{"learning_rate": 4e-4, "clip": 0.2, "overlap": "learn"},
 }
-"""Settings for few minutes rather than few observations: batch 8192, minibatches of 2048."""
-BF16: dict[str, Any] = {"precision": "bf16"}
+"""Settings for few minutes rather than few observations: minibatches of 512, the next rollout played meanwhile."""
 LEARN: dict[str, Any] = {"overlap": "learn"}
-ACT: dict[str, Any] = {"overlap": "act"}
-COMPILE: dict[str, Any] = {"compile": True}
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{"default": {}, "act": ACT, "bf16": BF16, "learn": LEARN, "compile": COMPILE},
-    "all": {**BF16, **LEARN, **COMPILE},
+    **{"default": {}, "act": {"overlap": "act"}, "learn": LEARN, "compile": {"compile": True}},
+    "learn+bf16": {**LEARN, "precision": "bf16"},
 }
+MEASURED: dict[int, tuple[str, ...]] = {
+    8: ("default", "act", "learn+bf16"),
+    256: tuple(OPTIONS),
+    1024: ("default", "learn+bf16"),
+}
+"""Options by the number of environments: a compiled torso takes half a minute to make."""
+
+
 PARTS = ("checks", "speed", "pong")
-FEW = ("default", "act", "all")
-"""Options that are measured at every size."""
 
 
-def emulation(num_envs: int, device: str, seconds: float) -> float:
-    """SPS of the environments alone under random actions, observations on the device."""
-    with envs.make("atari:pong", num_envs, device, seed=1) as env:
-        env.reset()
-        actions = torch.randint(0, 6, (64, num_envs), device=device)
-        for row in actions[:4]:
-            env.step(row)
-        rates, end = [], time.perf_counter() + seconds
-        while time.perf_counter() < end or not rates:
-            start = time.perf_counter()
-            for row in actions[:16]:
-                env.step(row)
-            if device != "cpu":
-                torch.cuda.synchronize()
-            rates.append(16 * num_envs / (time.perf_counter() - start))
-    return statistics.median(rates)
+class Emulation:
+    """The environments alone under random actions, observations on the device: what training is a share of."""
+
+    def __init__(self, num_envs: int, device: str) -> None:
+        self.env = envs.make("atari:pong", num_envs, device, seed=1)
+        self.env.reset()
+        self._actions = torch.randint(0, 6, (64, num_envs), device=device)
+
+    def rate(self, seconds: float) -> float:
+        """SPS over about so many seconds."""
+        start, steps = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds or not steps:
+            for row in self._actions[:4]:
+                self.env.step(row)
+            steps += 4
+            wait_for(self.env.device)
+        return steps * self.env.num_envs / (time.perf_counter() - start)
 
 
-def training(config: TrainConfig, seconds: float) -> dict[str, Any]:
-    """SPS of updates, the phases' shares of the time, peak memory of the device in GiB."""
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def training(config: TrainConfig, alone: Emulation, seconds: float) -> dict[str, Any]:
+    """Training and emulation alone by turns: SPS, shares of the latter, the phases' shares, peak memory in GiB."""
     on_gpu = config.device != "cpu"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     trainer = Trainer(resolve(config))
+    rates: list[float] = []
+    emulated: list[float] = []
     try:
-        for _ in range(2):
-            trainer.update()
-        rates: list[float] = []
+        trainer.update()
+        trainer.update()
         trainer.seconds = dict.fromkeys(trainer.seconds, 0.0)
-        begin = time.perf_counter()
-        while time.perf_counter() - begin < seconds or not rates:
+        spent = 0.0
+        while spent < seconds or len(rates) < 2:
             start, before = time.perf_counter(), trainer.observations
-            for _ in range(max(1, 2048 // resolve(config).batch)):
+            while time.perf_counter() - start < seconds / 4:
                 trainer.update()
-            if on_gpu:
-                torch.cuda.synchronize()
+            wait_for(trainer.device)
             rates.append((trainer.observations - before) / (time.perf_counter() - start))
-        whole = time.perf_counter() - begin
-        shares = {name: value / whole for name, value in trainer.seconds.items()}
+            spent += time.perf_counter() - start
+            emulated.append(alone.rate(seconds / 8))
+        phases = {name: value / spent for name, value in trainer.seconds.items()}
     finally:
         trainer.close()
-        torch.compiler.reset()  # a graph holds its memory for as long as it may be replayed
+        torch.compiler.reset()
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
-    spread = {"sps": statistics.median(rates), "low": min(rates), "high": max(rates)}
-    return {**spread, "phases": shares, "device_gib": memory}
+    shares = [mine / other for mine, other in zip(rates, emulated, strict=True)]
+    return {
+        **{"sps": statistics.median(rates), "low": min(rates), "high": max(rates)},
+        **{"emulation": statistics.median(emulated), "share": statistics.median(shares)},
+        **{"share_low": min(shares), "share_high": max(shares), "phases": phases, "device_gib": memory},
+    }
 
 
-def speed_rows(device: str, tiny: bool, seconds: float) -> list[dict[str, Any]]:
+def speed_rows(device: str, tiny: bool, seconds: float, keep: Callable[[Any], None]) -> list[dict[str, Any]]:
     """One row per environment count, algorithm and options; a row that fails holds its error."""
     rows: list[dict[str, Any]] = []
-    for num_envs in (2, 4) if tiny else (8, 256, 1024):
-        alone = emulation(num_envs, device, seconds)
-        print(f"{'emulation':6} {num_envs:5d}: {alone:9,.0f} SPS", flush=True)
-        for algo, rollout in (("a2c", 5), ("ppo", 8 if tiny else 128)):
-            for name in OPTIONS if num_envs in (256, 4) else FEW:
-                size: dict[str, Any] = {"algo": algo, "num_envs": num_envs, "rollout": rollout}
-                config = TrainConfig(**size, **OPTIONS[name], env="atari:pong", device=device)
-                found = attempt(lambda config=config: training(config, seconds))  # type: ignore[misc]
-                row = {**size, "options": name, "emulation": alone, **found}
-                if "sps" in row:
-                    row["share"] = row["sps"] / alone
-                    phases = ", ".join(f"{name} {share:.0%}" for name, share in row["phases"].items())
-                    spread = f"{row['low']:,.0f}-{row['high']:,.0f}"
-                    said = f"{row['sps']:9,.0f} SPS ({spread}), {row['share']:.0%}; {phases}"
-                else:
-                    said = f"failed: {row['error']}"
-                print(f"{algo:6} {num_envs:5d} x {rollout} {name:8}: {said}", flush=True)
-                rows.append(row)
+    for num_envs, names in ({2: ("default",), 4: tuple(OPTIONS)} if tiny else MEASURED).items():
+        alone = Emulation(num_envs, device)
+        try:
+            for algo, rollout in (("a2c", 5), ("ppo", 8 if tiny else 128)):
+                for name in names:
+                    size: dict[str, Any] = {"algo": algo, "num_envs": num_envs, "rollout": rollout}
+                    config = TrainConfig(**size, **OPTIONS[name], env="atari:pong", device=device)
+                    found = attempt(functools.partial(training, config, alone, seconds))
+                    rows.append({**size, "options": name, **found})
+                    print(
+                        f"{algo:4}{num_envs:5d} x {rollout:3d} {name:10}: {said_of_row(rows[-1])}", flush=True
+                    )
+                    keep(rows)
+        finally:
+            alone.env.close()
     return rows
+
+
+def said_of_row(row: dict[str, Any]) -> str:
+    """A row of the speed table in a line."""
+    if "error" in row:
+        return f"failed: {row['error']}"
+    phases = ", ".join(f"{name} {share:.0%}" for name, share in row["phases"].items())
+    return (
+        f"{row['sps']:7,.0f} SPS ({row['low']:,.0f}-{row['high']:,.0f}), {row['share']:.0%} "
+        f"({row['share_low']:.0%}-{row['share_high']:.0%}) of {row['emulation']:,.0f}; {phases}"
+    )
 
 
 def pong(device: str, goal: float, seconds: float, tiny: bool) -> dict[str, Any]:
@@ -237,7 +260,8 @@ def main() -> None:
         keep("checks", all_checks(options.device, options.tiny))
         failed += [name for name, row in result["checks"].items() if not row["ok"]]
     if "speed" in options.parts:
-        keep("speed", speed_rows(options.device, options.tiny, 0.2 if options.tiny else options.seconds))
+        seconds = 0.2 if options.tiny else options.seconds
+        speed_rows(options.device, options.tiny, seconds, lambda rows: keep("speed", rows))
         failed += [f"speed {row['algo']} {row['num_envs']}" for row in result["speed"] if "error" in row]
     if "pong" in options.parts:
         # Also a tiny run plays until a game is over, some 800 decisions.

@@ -24,6 +24,7 @@ from agents import a2c, ppo
 from agents.acting import act, make_actor
 from agents.compilation import compile_torso
 from agents.frames import Frames
+from agents.graphs import make_gradient
 from agents.networks import make_policy
 from agents.precision import use_bfloat16
 from agents.recall import Recall
@@ -244,6 +245,21 @@ def acting(device: str, rows: int = 64, times: int = 5) -> dict[str, Any]:
     return {"ok": same, "largest difference": largest}
 
 
+def minibatches(device: str, rows: int = 64) -> dict[str, Any]:
+    """PPO's epochs with what computes minibatches in training (on a GPU a graph) against the calls one by one."""
+    settings, found = ppo.Settings(epochs=3), []
+    for graphed in (False, True):
+        policy, batch = policy_on(device), rollout_on(device, 8, rows // 2).batch(0.99, 0.95)
+        optimizer = ppo.make_optimizer(policy, settings)
+        blank = torch.zeros(1, 4, 84, 84, dtype=torch.uint8, device=device)
+        take = make_gradient(policy, settings, blank, rows) if graphed else ppo.gradient
+        order = torch.Generator(device).manual_seed(3)
+        stats = ppo.update(policy, optimizer, batch, settings, generator=order, take_gradient=take)
+        weights = torch.cat([p.detach().flatten() for p in policy.parameters()])
+        found.append(torch.cat([weights, torch.tensor(list(stats.values()), device=device)]))
+    return {"ok": torch.equal(*found), "largest difference": float((found[0] - found[1]).abs().max())}
+
+
 def resume(device: str, algo: str, observations: int, **settings: Any) -> dict[str, Any]:
     """A Pong run stopped halfway and resumed against one in one go, bit for bit."""
     common: dict[str, Any] = {
@@ -270,18 +286,17 @@ def resume(device: str, algo: str, observations: int, **settings: Any) -> dict[s
 def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
     """Name -> check."""
     steps, streams = (2, 4) if tiny else (8, 16)
-    observations = 320 if tiny else 20_480
+    moment = 512 if tiny else 20_480
     return {
+        "moba worlds": lambda: lane_battle(device, 4 if tiny else 16, 5 if tiny else 2000),
+        "ppo resumed, learning beside playing": lambda: resume(device, "ppo", moment, overlap="learn"),
+        "ppo resumed": lambda: resume(device, "ppo", moment),
+        "a2c resumed": lambda: resume(device, "a2c", 320 if tiny else 20_480),
+        "compiled torso": lambda: compiled(device, 8 if tiny else 64),
         "a2c: losses, gradient, moments, step": lambda: learning(device, "a2c", steps, streams),
         "ppo: losses, gradient, moments, steps": lambda: learning(device, "ppo", steps, streams),
         "bfloat16 gradient": lambda: bfloat16(device, 8 if tiny else 64),
-        "compiled torso": lambda: compiled(device, 8 if tiny else 64),
-        "single frames": lambda: frames(device),
         "acting": lambda: acting(device, 4 if tiny else 64),
-        "moba worlds": lambda: lane_battle(device, 4 if tiny else 16, 5 if tiny else 2000),
-        "a2c resumed": lambda: resume(device, "a2c", observations),
-        "ppo resumed": lambda: resume(device, "ppo", 512 if tiny else 20_480),
-        "ppo resumed, learning beside playing": lambda: resume(
-            device, "ppo", 512 if tiny else 20_480, overlap="learn"
-        ),
+        "minibatches": lambda: minibatches(device, 4 if tiny else 64),
+        "single frames": lambda: frames(device),
     }

@@ -48,14 +48,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{"default": {}, "act": {"overlap": "act"}, "learn": LEARN, "compile": {"compile": True}},
     "learn+bf16": {**LEARN, "precision": "bf16"},
 }
-MEASURED: dict[int, tuple[str, ...]] = {
-    8: ("default", "act", "learn+bf16"),
-    256: tuple(OPTIONS),
-    1024: ("default", "learn+bf16"),
+ROWS: dict[int, dict[str, tuple[str, ...]]] = {
+    8: {"a2c": ("default", "learn"), "ppo": ("default", "act", "learn")},
+    256: {"a2c": ("default", "act", "learn"), "ppo": tuple(OPTIONS)},
+    1024: {"a2c": ("default", "learn"), "ppo": ("learn",)},
 }
-"""Options by the number of environments: a compiled torso takes half a minute to make."""
-
-
+"""Options by the number of environments and algorithm: what ten minutes hold."""
+TINY: dict[int, dict[str, tuple[str, ...]]] = {
+    2: {"a2c": ("default",)},
+    4: {"a2c": ("act", "learn"), "ppo": tuple(OPTIONS)},
+}
 PARTS = ("checks", "speed", "pong")
 
 
@@ -93,8 +95,8 @@ def training(config: TrainConfig, alone: Emulation, seconds: float) -> dict[str,
     rates: list[float] = []
     emulated: list[float] = []
     try:
-        trainer.update()
-        trainer.update()
+        for _ in range(2 if trainer.config.batch < 50_000 else 1):
+            trainer.update()
         trainer.seconds = dict.fromkeys(trainer.seconds, 0.0)
         spent = 0.0
         while spent < seconds or len(rates) < 2:
@@ -121,10 +123,11 @@ def training(config: TrainConfig, alone: Emulation, seconds: float) -> dict[str,
 def speed_rows(device: str, tiny: bool, seconds: float, keep: Callable[[Any], None]) -> list[dict[str, Any]]:
     """One row per environment count, algorithm and options; a row that fails holds its error."""
     rows: list[dict[str, Any]] = []
-    for num_envs, names in ({2: ("default",), 4: tuple(OPTIONS)} if tiny else MEASURED).items():
+    for num_envs, by_algo in (TINY if tiny else ROWS).items():
         alone = Emulation(num_envs, device)
         try:
-            for algo, rollout in (("a2c", 5), ("ppo", 8 if tiny else 128)):
+            for algo, names in by_algo.items():
+                rollout = 5 if algo == "a2c" else 8 if tiny else 128
                 for name in names:
                     size: dict[str, Any] = {"algo": algo, "num_envs": num_envs, "rollout": rollout}
                     config = TrainConfig(**size, **OPTIONS[name], env="atari:pong", device=device)
@@ -232,7 +235,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="every part for a moment, to see that it runs")
     parser.add_argument("--minutes", type=float, default=9.5, help="the Pong run takes what the others leave")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each row of the speed table")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each row of the speed table")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     if options.device != "cpu" and not torch.cuda.is_available():

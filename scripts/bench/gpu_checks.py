@@ -283,6 +283,24 @@ def resume(device: str, algo: str, observations: int, **settings: Any) -> dict[s
     return {"ok": not found, "differs": "; ".join(found) or "nothing", "observations": observations}
 
 
+def parts(device: str, algo: str) -> dict[str, Any]:
+    """Two updates of CartPole with every part of the noise and the correlation measured: all come out finite."""
+    named = "policy,value,entropy,total,layers,optimizer,hessian,fisher,line-search"
+    config = rl_gns.TrainConfig(
+        **{"env": "gym:CartPole-v1", "algo": algo, "num_envs": 16, "rollout": 8, "observations": 512},
+        **{"noise_parts": named + (",epochs" if algo == "ppo" else ""), "noise_parts_every": 1},
+        **{"correlation_every": 1, "noise_budget": 1.0, "log_every": 256, "tensorboard": False},
+        device=device,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = rl_gns.train(config, Path(folder, "run"), quiet=True)
+        found, along = run.noise_parts(), run.correlation()
+    finite = bool(np.isfinite(found[["signal", "noise"]].dropna().to_numpy()).all()) and len(along) > 0
+    names = sorted({name.split("/")[0] for name in found["part"]})
+    wanted = sorted(config.parts)
+    return {"ok": finite and names == wanted, "parts": ",".join(names), "rows": len(found) + len(along)}
+
+
 def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
     """Name -> check."""
     steps, streams = (2, 4) if tiny else (8, 16)
@@ -298,5 +316,7 @@ def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
         "bfloat16 gradient": lambda: bfloat16(device, 8 if tiny else 64),
         "acting": lambda: acting(device, 4 if tiny else 64),
         "minibatches": lambda: minibatches(device, 4 if tiny else 64),
+        "a2c: parts of the noise, correlation": lambda: parts(device, "a2c"),
+        "ppo: parts of the noise, correlation": lambda: parts(device, "ppo"),
         "single frames": lambda: frames(device),
     }

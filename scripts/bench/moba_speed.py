@@ -49,12 +49,12 @@ def mid_game(name: str, worlds: int, threads: int = 0, device: str = "cpu") -> M
     """Worlds in the middle of games: the first of `warm`, or copies of them with luck of their own from here on."""
     env = envs.make(f"moba:{name}", worlds, device, threads=threads, game_length=3600)
     assert isinstance(env, MobaEnv)
-    state, mine = dict(warm(name, device)), env.state_dict()
-    for key in (*env.state, "obs"):
-        state[key] = torch.cat([state[key]] * -(-worlds // 1024))[:worlds]
+    state, which = warm(name, device), torch.arange(worlds, device=env.device) % 1024
     # A world's draws come from its keys.
-    state["game"][:, [st.KEY_LOW, st.KEY_HIGH]] = mine["game"][:, [st.KEY_LOW, st.KEY_HIGH]]
-    env.load_state_dict({**state, "settings": mine["settings"]})
+    keys = env.state["game"][:, [st.KEY_LOW, st.KEY_HIGH]].clone()
+    for key, value in (*env.state.items(), ("obs", env._obs)):
+        value.copy_(state[key].to(env.device)[which])
+    env.state["game"][:, [st.KEY_LOW, st.KEY_HIGH]] = keys
     return env
 
 

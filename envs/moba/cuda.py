@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,6 +42,8 @@ def kernels() -> SimpleNamespace:
     """`step`, `start` and `play` as CUDA kernels. Raises EnvError where there is no GPU."""
     if reason := why_not():
         raise EnvError(reason)
+    # Few worlds leave a GPU idle; who asks for few knows.
+    warnings.filterwarnings("ignore", message=".*Grid size.*under-utilization")
     global cuda  # where Numba's simulator looks for it
     cuda = importlib.import_module("numba.cuda")
     on_device = cuda.jit(device=True)

@@ -26,8 +26,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -195,25 +194,22 @@ def checked(name: str, device: str, tiny: bool) -> dict[str, Any]:
     return {**row, "seconds": time.perf_counter() - start}
 
 
-def all_checks(device: str, tiny: bool) -> dict[str, dict[str, Any]]:
-    """Every check by name; at once in processes of their own where each has three processors."""
+def all_checks(device: str, tiny: bool, keep: Callable[[Any], None]) -> dict[str, dict[str, Any]]:
+    """Every check by name, in processes of their own, several at once where each has two processors."""
     names = list(checks(device, tiny))
-    jobs = min(len(names), len(os.sched_getaffinity(0)) // 3)
+    jobs = max(1, min(len(names), len(os.sched_getaffinity(0)) // 2))
     found = {}
-    with (
-        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else nullcontext() as pool
-    ):
-        if pool is None:
-            rows = (checked(name, device, tiny) for name in names)
-        else:
-            rows = pool.map(checked, names, *([value] * len(names) for value in (device, tiny)))
-        for name, row in zip(names, rows, strict=True):
-            found[name] = row
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(checked, name, device, tiny): name for name in names}
+        for future in as_completed(running):
+            row = future.result()
+            found[running[future]] = row
             details = ", ".join(
                 f"{key} {value}" for key, value in row.items() if key not in ("ok", "seconds")
             )
             verdict = "as it should be" if row["ok"] else "WRONG"
-            print(f"{name}: {verdict} ({details}; {row['seconds']:.0f} s)", flush=True)
+            print(f"{running[future]}: {verdict} ({details}; {row['seconds']:.0f} s)", flush=True)
+            keep(found)
     return found
 
 
@@ -260,7 +256,7 @@ def main() -> None:
 
     failed: list[str] = []
     if "checks" in options.parts:
-        keep("checks", all_checks(options.device, options.tiny))
+        all_checks(options.device, options.tiny, lambda rows: keep("checks", rows))
         failed += [name for name, row in result["checks"].items() if not row["ok"]]
     if "speed" in options.parts:
         seconds = 0.2 if options.tiny else options.seconds

@@ -146,47 +146,40 @@ def bfloat16(device: str, rows: int = 64) -> dict[str, Any]:
     return {"ok": along > 0.99 and not torch.equal(*gradients), "cosine of the gradients": along}
 
 
-def lane_battle(device: str, worlds: int = 16, decisions: int = 2000) -> dict[str, Any]:
-    """`moba:1v1` and `moba:5v5` on both, a script against random numbers in each world: every byte that comes back.
+def lane_battle(device: str, name: str, worlds: int, decisions: int) -> dict[str, Any]:
+    """The worlds of `moba:NAME` on both, a script against random numbers in each: every byte that comes back.
 
     The scripts play on either device for themselves, so what they decide is compared too.
     """
     ended = 0
-    for name in ("1v1", "5v5"):
-        pair = [
-            envs.make(f"moba:{name}", worlds, where, seed=5, game_length=120) for where in ("cpu", device)
-        ]
-        scripts = [Scripted(script, pair[0].layout) for script in ("bully", "laner")]  # type: ignore[arg-type]
-        rng, half = np.random.default_rng(0), pair[0].agents_per_env // 2
-        for decision in range(decisions):
-            drawn = torch.from_numpy(
-                rng.integers(0, pair[0].action_space.nvec, (worlds, 2 * half, 3))  # type: ignore[attr-defined]
-            )
-            steps = []
-            for env in pair:
-                obs = env.observation().view(worlds, 2 * half, -1)
-                actions = drawn.to(env.device)
-                for side, script in enumerate(
-                    scripts
-                ):  # of the first team in even worlds, of the second in odd
-                    seats = actions[side::2, side * half : (side + 1) * half]
-                    seen = obs[side::2, side * half : (side + 1) * half].flatten(0, 1)
-                    seats.copy_(script(seen).view(seats.shape))
-                steps.append(env.step(actions.view(-1, 3)))
-            here, there = steps
-            ended += int(here.terminated.sum()) // (2 * half)
-            for field in ("obs", "reward", "terminated", "truncated", "score", "length"):
-                if not torch.equal(
-                    getattr(here, field).nan_to_num(9), getattr(there, field).cpu().nan_to_num(9)
-                ):
-                    return {"ok": False, "differs": f"moba:{name}, decision {decision}, {field}"}
-        whole = [env.state_dict() for env in pair]
-        for key in pair[0].state:  # type: ignore[attr-defined]
-            if not torch.equal(whole[0][key], whole[1][key]):
-                return {"ok": False, "differs": f"moba:{name}, {key} at the end"}
+    pair = [envs.make(f"moba:{name}", worlds, where, seed=5, game_length=120) for where in ("cpu", device)]
+    scripts = [Scripted(script, pair[0].layout) for script in ("bully", "laner")]  # type: ignore[arg-type]
+    rng, half = np.random.default_rng(0), pair[0].agents_per_env // 2
+    for decision in range(decisions):
+        drawn = torch.from_numpy(
+            rng.integers(0, pair[0].action_space.nvec, (worlds, 2 * half, 3))  # type: ignore[attr-defined]
+        )
+        steps = []
         for env in pair:
-            env.close()
-    what = f"1v1 and 5v5, {worlds} worlds, {decisions} decisions, {ended} games ended, bit for bit"
+            obs = env.observation().view(worlds, 2 * half, -1)
+            actions = drawn.to(env.device)
+            for side, script in enumerate(scripts):  # of the first team in even worlds, of the second in odd
+                seats = actions[side::2, side * half : (side + 1) * half]
+                seen = obs[side::2, side * half : (side + 1) * half].flatten(0, 1)
+                seats.copy_(script(seen).view(seats.shape))
+            steps.append(env.step(actions.view(-1, 3)))
+        here, there = steps
+        ended += int(here.terminated.sum()) // (2 * half)
+        for field in ("obs", "reward", "terminated", "truncated", "score", "length"):
+            if not torch.equal(getattr(here, field).nan_to_num(9), getattr(there, field).cpu().nan_to_num(9)):
+                return {"ok": False, "differs": f"moba:{name}, decision {decision}, {field}"}
+    whole = [env.state_dict() for env in pair]
+    for key in pair[0].state:  # type: ignore[attr-defined]
+        if not torch.equal(whole[0][key], whole[1][key]):
+            return {"ok": False, "differs": f"moba:{name}, {key} at the end"}
+    for env in pair:
+        env.close()
+    what = f"{worlds} worlds, {decisions} decisions, {ended} games ended, bit for bit"
     return {"ok": True, "compared": what}
 
 
@@ -306,7 +299,8 @@ def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
     steps, streams = (2, 4) if tiny else (8, 16)
     moment = 512 if tiny else 20_480
     return {
-        "moba worlds": lambda: lane_battle(device, 4 if tiny else 16, 5 if tiny else 2000),
+        "moba:1v1 worlds": lambda: lane_battle(device, "1v1", *((4, 5) if tiny else (16, 2000))),
+        "moba:5v5 worlds": lambda: lane_battle(device, "5v5", *((4, 5) if tiny else (16, 2000))),
         "ppo resumed, learning beside playing": lambda: resume(device, "ppo", moment, overlap="learn"),
         "ppo resumed": lambda: resume(device, "ppo", moment),
         "a2c resumed": lambda: resume(device, "a2c", 320 if tiny else 20_480),

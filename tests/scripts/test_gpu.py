@@ -15,7 +15,7 @@ def test_every_check_runs_and_can_fail() -> None:
     import gpu_checks
 
     results = {name: check() for name, check in gpu_checks.checks("cpu", tiny=True).items()}
-    assert len(results) == 13
+    assert len(results) == 14
     assert all(row["ok"] for row in results.values()), results
     # The CPU against itself with one weight moved: the comparison must notice.
     moved = gpu_checks.policy_on

@@ -58,7 +58,7 @@ class _Remote:
         theirs.close()
         self.connection = Connection(ours.detach())
         self.descriptor = self.connection.fileno()
-        self.waiter = Waiter(self.descriptor, task.patience)
+        self.waiter = Waiter(self.descriptor)
         self.connection.send_bytes(pickle.dumps(task))
 
     def begin_step(self, which: bytes) -> None:
@@ -139,7 +139,7 @@ class Crew:
         patience: float = PATIENCE,
     ) -> None:
         """members: processes that emulate, this one among them; 1 starts none. own: this one's share of the games.
-        patience: of all of them, see `waiting`.
+        patience: of the workers, see `waiting`.
         """
         self._members: list[_Local | _Remote] = []
         self._begun: list[bytes] = []

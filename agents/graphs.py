@@ -1,11 +1,15 @@
 """A PPO minibatch's gradient as one CUDA graph: a few hundred launches of microseconds become one.
 
-The kernels and their order are those of `ppo.gradient`, so the numbers are the same.
+The kernels and their order are those of `ppo.gradient`, so the numbers are to be the same; `scripts/bench/gpu.py`
+compares them. Its one try on a GPU failed in the capture: autograd keeps, for each weight, the stream on which it was
+first used for as long as any graph holds it, and `training.memory.pass_bytes` held one. It no longer does, and this has
+not been tried since.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 from typing import Any
 
 import torch
@@ -37,6 +41,7 @@ class GraphedGradient:
         numbers = torch.zeros(rows, device=blank.device)
         obs = blank.expand(rows, *blank.shape[1:]).contiguous()
         self._seen = Batch(obs, numbers.long(), *(numbers.clone() for _ in range(4)))
+        gc.collect()  # graphs of earlier passes, see above
         aside, here = torch.cuda.Stream(blank.device), torch.cuda.current_stream(blank.device)
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
@@ -75,8 +80,16 @@ class GraphedGradient:
         return self._sums.clone()
 
 
-def make_gradient(policy: nn.Module, settings: ppo.Settings, blank: Any, rows: int) -> ppo.Gradient:
-    """The faster of the two that can compute minibatches of so many rows."""
-    if isinstance(policy, Shared) and isinstance(blank, Tensor) and blank.is_cuda and rows <= MOST_ROWS:
-        return GraphedGradient(policy, settings, blank, rows)
-    return ppo.gradient
+def graphed_gradient(policy: nn.Module, settings: ppo.Settings, blank: Any, rows: int) -> GraphedGradient:
+    """For minibatches of so many rows. Raises ValueError where there can be none, and why."""
+    if not isinstance(blank, Tensor) or not blank.is_cuda:
+        raise ValueError("graph_update is for a GPU and a network without memory")
+    if not isinstance(policy, Shared):
+        raise ValueError(
+            "graph_update is for the networks nature and impala: the others choose by what they see"
+        )
+    if rows > MOST_ROWS:
+        raise ValueError(
+            f"graph_update takes minibatches of up to {MOST_ROWS:,} observations, got {rows:,}: it gains nothing there"
+        )
+    return GraphedGradient(policy, settings, blank, rows)

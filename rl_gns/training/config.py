@@ -60,6 +60,9 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the torso of nature or impala, for acting and for ppo's passes that learn: faster, after up to a
     minute's wait. a2c's backward pass, which measures, and every measurement see the layers as they are."""
+    graph_update: bool = False
+    """ppo, nature or impala, on a GPU: replay minibatches of up to 4,096 observations as one CUDA graph, which is to
+    change no number. Experimental: not seen working on a GPU yet."""
     gamma: float | None = None
     """Discount per decision. Default: 0.99; moba 0.9993."""
     gae_lambda: float | None = None

@@ -20,7 +20,7 @@ from agents import a2c, ppo
 from agents.acting import make_actor
 from agents.backward import InChunks
 from agents.compilation import compile_torso
-from agents.graphs import make_gradient
+from agents.graphs import graphed_gradient
 from agents.memory import memory_size
 from agents.networks import make_policy
 from agents.precision import plainly, use_bfloat16
@@ -126,19 +126,16 @@ class Trainer:
             self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
             if config.compile:
                 self._compile()
+            self.settings = algorithm_settings(config)
+            self.take_gradient = self._graph(steps * streams) if config.graph_update else None
         except ValueError as error:
             self.env.close()
             raise UserError(str(error)) from None
-        self.settings = algorithm_settings(config)
         self.optimizer = (
             a2c.make_optimizer(self.policy, self.settings)
             if isinstance(self.settings, a2c.Settings)
             else ppo.make_optimizer(self.policy, self.settings)
         )
-        self.take_gradient = None
-        if isinstance(self.settings, ppo.Settings) and self.ranks.count == 1:
-            rows = min(self.chunk, steps * streams // self.settings.minibatches)
-            self.take_gradient = make_gradient(self.policy, self.settings, self.rollout.blank(1), rows)
         self.generator = torch.Generator(self.device).manual_seed(action_seed)
         self.unit_observations = steps * streams / local_envs
         halflife = config.noise_halflife or max(
@@ -197,6 +194,13 @@ class Trainer:
                 compile_torso(self.ahead.actor, blank, rows, [])
                 rows = []
         compile_torso(self.policy, blank, rows, passes)
+
+    def _graph(self, observations: int) -> ppo.Gradient:
+        """What computes ppo's minibatches of a rollout of so many observations at once. Raises ValueError."""
+        if not isinstance(self.settings, ppo.Settings) or self.ranks.count > 1:
+            raise ValueError("graph_update is for ppo in one process")
+        rows = min(self.chunk, observations // self.settings.minibatches)
+        return graphed_gradient(self.policy, self.settings, self.rollout.blank(1), rows)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

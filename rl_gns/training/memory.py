@@ -74,6 +74,7 @@ def pass_bytes(policy: nn.Module, obs: Tensor | Seen) -> int:
     alive: list[Tensor] = []
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
         policy(obs)
+    alive.clear()  # tensors that lead back to these hooks: else all of it stays until the collector comes by
     return max(1, 2 * sum(kept.values()) // len(obs))
 
 

@@ -45,17 +45,17 @@ PONG: dict[str, Any] = {
 LEARN: dict[str, Any] = {"overlap": "learn"}
 OPTIONS: dict[str, dict[str, Any]] = {
     **{"default": {}, "act": {"overlap": "act"}, "learn": LEARN, "compile": {"compile": True}},
-    "learn+bf16": {**LEARN, "precision": "bf16"},
+    **{"learn+bf16": {**LEARN, "precision": "bf16"}, "learn+graph": {**LEARN, "graph_update": True}},
 }
 ROWS: dict[int, dict[str, tuple[str, ...]]] = {
-    8: {"a2c": ("default", "learn"), "ppo": ("default", "act", "learn")},
-    256: {"a2c": ("default", "act", "learn"), "ppo": tuple(OPTIONS)},
+    8: {"a2c": ("default", "learn"), "ppo": ("default", "act", "learn", "learn+graph")},
+    256: {"a2c": ("default", "act", "learn"), "ppo": ("default", "act", "learn", "compile", "learn+bf16")},
     1024: {"a2c": ("default", "learn"), "ppo": ("learn",)},
 }
 """Options by the number of environments and algorithm: what ten minutes hold."""
 TINY: dict[int, dict[str, tuple[str, ...]]] = {
     2: {"a2c": ("default",)},
-    4: {"a2c": ("act", "learn"), "ppo": tuple(OPTIONS)},
+    4: {"a2c": ("act", "learn"), "ppo": ("default", "act", "learn", "compile", "learn+bf16")},
 }
 PARTS = ("checks", "speed", "pong")
 

@@ -24,7 +24,7 @@ from agents import a2c, ppo
 from agents.acting import act, make_actor
 from agents.compilation import compile_torso
 from agents.frames import Frames
-from agents.graphs import make_gradient
+from agents.graphs import graphed_gradient
 from agents.networks import make_policy
 from agents.precision import use_bfloat16
 from agents.recall import Recall
@@ -245,7 +245,9 @@ def minibatches(device: str, rows: int = 64) -> dict[str, Any]:
         policy, batch = policy_on(device), rollout_on(device, 8, rows // 2).batch(0.99, 0.95)
         optimizer = ppo.make_optimizer(policy, settings)
         blank = torch.zeros(1, 4, 84, 84, dtype=torch.uint8, device=device)
-        take = make_gradient(policy, settings, blank, rows) if graphed else ppo.gradient
+        take = (
+            graphed_gradient(policy, settings, blank, rows) if graphed and device != "cpu" else ppo.gradient
+        )
         order = torch.Generator(device).manual_seed(3)
         stats = ppo.update(policy, optimizer, batch, settings, generator=order, take_gradient=take)
         weights = torch.cat([p.detach().flatten() for p in policy.parameters()])

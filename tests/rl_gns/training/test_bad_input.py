@@ -64,6 +64,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["atari:pong", "--network", "resnet"], "unknown network 'resnet'"),
         (["gym:CartPole-v1", "--precision", "bf16"], "precision bf16 is for the networks nature and impala"),
         (["gym:CartPole-v1", "--network", "nature"], "wants pictures"),
+        (["atari:pong", "--graph-update"], "graph_update is for ppo"),
+        (["atari:pong", "--algo", "ppo", "--graph-update"], "graph_update is for a GPU"),
         (["gym:CartPole-v1", "--protocol", "machado"], "protocol"),
         (["atari:pong", "--env-options", "stikcy", "0.1"], "no option 'stikcy'"),
         (["atari:pong", "--rolout", "5"], "--rollout"),

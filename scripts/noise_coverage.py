@@ -1,4 +1,4 @@
-"""Measures how often the meter's 95 % interval holds the true noise scale, and writes docs/coverage.md.
+"""Measures how often the meter's interval, of 95 % mostly, holds the true noise scale, and writes docs/coverage.md.
 
     python scripts/noise_coverage.py --repetitions 4000 --out docs/coverage.md
     python scripts/noise_coverage.py --only "Solvable world: chain" --out docs/coverage.md
@@ -58,18 +58,28 @@ class Coverage(NamedTuple):
     """How often who knew the variance of the averages would have called the signal unknown."""
     width: float
     """Median of high - low of signal/noise, over the truth."""
+    nominal: float = 0.95
 
     def text(self, with_width: bool) -> str:
         """The table's cell."""
         text = f"{100 * self.covered:.1f}"
-        if not 0.93 <= self.covered <= 0.97:
+        if abs(self.covered - self.nominal) > band(self.nominal):
             text = f"**{text}**"
         text += f" ({100 * self.unknown:.0f}, {100 * self.needs_be:.0f})"
         return f"{text} ±{50 * self.width:.2g}" if with_width else text
 
 
+def band(nominal: float) -> float:
+    """How far coverage may lie from the nominal: 2 points, and in the tails 0.7 times what there is to miss."""
+    return min(0.02, 0.7 * (1 - nominal))
+
+
 def coverage(
-    problem: Problem | Moving, regimes: tuple[Regime, ...], repetitions: int, seed: int
+    problem: Problem | Moving,
+    regimes: tuple[Regime, ...],
+    repetitions: int,
+    seed: int,
+    confidence: float = 0.95,
 ) -> list[Coverage]:
     """Coverage in each regime; of a problem at rest, from one set of samples."""
     rng = np.random.default_rng(seed)
@@ -87,13 +97,14 @@ def coverage(
             truth.append(true_signal[t], true_noise[t], 1.0)
         window = truth.read()
         sigma = np.tensordot(window.share, window.x, 1) / np.tensordot(window.share, window.y, 1)
-        interval = ratio_interval(history.read(), 0.95)
+        interval = ratio_interval(history.read(), confidence)
         result.append(
             Coverage(
                 covered=float(((interval.low <= sigma) & (sigma <= interval.high)).mean()),
                 unknown=float((interval.low == 0).mean()),
                 needs_be=_unknown_to_all(interval.x - sigma * interval.y, interval.x),
                 width=float(np.median((interval.high - interval.low) / sigma)),
+                nominal=confidence,
             )
         )
     return result
@@ -110,6 +121,7 @@ class Section(NamedTuple):
     title: str
     problems: Iterable[Problem | Moving]
     regimes: tuple[Regime, ...] = STILL
+    confidence: float = 0.95
 
 
 def sections(quick: bool) -> Iterator[Section]:
@@ -122,6 +134,10 @@ def sections(quick: bool) -> Iterator[Section]:
     bandits = [(8, w, k, r) for w in (0.5, 0.05) for k in (4, 16) for r in ratios]
     pulls = [Bandit(*b) for b in (bandits[:1] if quick else bandits)]
     yield Section("Independent updates, softmax bandit", pulls)
+    for confidence in (0.5, 0.8, 0.9, 0.99):
+        few = [Gaussian(*g) for g in grid if g[0] == 200][: 1 if quick else None]
+        title = f"Independent updates, intervals of {confidence:.0%}".replace("%", " %")
+        yield Section(title, few + (pulls[-4:] if not quick else []), confidence=confidence)
     few = [g for g in grid if g[0] != 200]
     for phi in (0.5, 0.8):
         tau = (1 + phi) / (1 - phi)
@@ -164,7 +180,8 @@ INTRODUCTION = """# Coverage of the noise scale's interval
 How often the 95 % interval of `NoiseScaleMeter` held the true B_simple, in per cent. In brackets how often the
 reading was *unknown, at least X* (which counts as covering where X <= truth), and how often it had to be: the signal
 was less than 1.64 true standard deviations above 0. {repetitions} repetitions in the tables of made-up gradients,
-{world_repetitions} in those of solvable worlds. Bold: outside 93-97.
+{world_repetitions} in those of solvable worlds. Bold: outside 93-97; in tables of another confidence, more than 2 points off
+(at 99 %: 0.7).
 
 K units per update; "0.3 B" is a batch of 0.3 times B_simple. Gaussian gradients have d_eff = tr(Σ)²/tr(Σ²) equal
 dimensions; the bandit's units are means of one to some thousand pulls, skewed and discrete.
@@ -206,7 +223,9 @@ CLOSING = """
   update with some 10^4 times the usual |G|²; without this rule it read as a narrow interval around that one update
   for many half-lives. What is older than six half-lives is forgotten, so the reading comes back after six.
 * Fewer than eight updates give no interval.
-* Intervals of another confidence than 95 % have no table: those of 50 to 80 % may be off by several points.
+* **Another confidence: cautious below 95 %.** Intervals of 99 % cover 98.2 to 99.1 %, of 90 % 89.8 to 92.7, of 80 % 79.6 to
+  84.9 and of 50 % 47.8 to 58.7, mostly above: the margin for correlation makes errors some per cent too large, which counts
+  for more where less is to be covered.
 
 ## Tried, and left
 
@@ -230,13 +249,13 @@ update would tell more; that has not been measured.
 
 def table(section: Section, repetitions: int, seed: int) -> str:
     """Measure one section: its text below the title."""
-    error = 100 * (0.05 * 0.95 / repetitions) ** 0.5
+    error = 100 * (section.confidence * (1 - section.confidence) / repetitions) ** 0.5
     lines = [f"{repetitions} repetitions: one standard error is about {error:.1f} points.", ""]
     lines.append("| problem | " + " | ".join(r.title for r in section.regimes) + " |")
     lines.append("|---|" + "---|" * len(section.regimes))
     z = []
     for problem in section.problems:
-        row = coverage(problem, section.regimes, repetitions, seed)
+        row = coverage(problem, section.regimes, repetitions, seed, section.confidence)
         cells = [c.text(with_width=isinstance(problem, Moving)) for c in row]
         lines.append(f"| {problem.name} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)

@@ -3,7 +3,7 @@
     python scripts/bench/gpu.py --json gpu.json
     python scripts/bench/gpu.py --device cpu --tiny       # every part for a moment, without a GPU
 
-1. Correctness against the CPU and exact resume (`gpu_checks.py`), several checks at once where there are processors.
+1. Correctness against the CPU and exact resume (`gpu_checks.py`), three checks at once where there are processors.
 2. Speed: A2C (5 steps) and PPO (128 steps, 4 epochs) at 8, 256 and 1024 environments, by default and with what may be
    switched on, by turns with the emulators alone, their observations on the same device; shares are of that rate.
 3. PPO on Pong until the mean of the last 100 games is 19: wall time and observations, or how far it came.
@@ -195,9 +195,9 @@ def checked(name: str, device: str, tiny: bool) -> dict[str, Any]:
 
 
 def all_checks(device: str, tiny: bool, keep: Callable[[Any], None]) -> dict[str, dict[str, Any]]:
-    """Every check by name, in processes of their own, several at once where each has two processors."""
+    """Every check by name, up to three at once: a process takes longer to begin with a GPU than most checks take."""
     names = list(checks(device, tiny))
-    jobs = max(1, min(len(names), len(os.sched_getaffinity(0)) // 2))
+    jobs = max(1, min(3, len(os.sched_getaffinity(0)) // 4))
     found = {}
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(checked, name, device, tiny): name for name in names}

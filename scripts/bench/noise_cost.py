@@ -1,7 +1,8 @@
-"""What measuring the noise adds to an update: forward and backward of the `nature` network under an A2C loss.
+"""What measuring the noise adds to an update: forward and backward of a network under an A2C loss.
 
     python scripts/bench/noise_cost.py                            # all sizes, all cores
     python scripts/bench/noise_cost.py --sizes 5x16 --rounds 41 --json cost.json
+    python scripts/bench/noise_cost.py --network impala           # or mlp; the default is nature
 
 Against the plain update run, in turn and in one process: K separate backward passes (`loop K`), the single
 pass that notes every unit's norm, on a time-major batch (`one pass K`) and on one sorted by environment
@@ -23,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -31,23 +31,9 @@ from agents.networks import make_policy
 from rl_gns.noise import backward_in_groups, functional_backward, moments
 from rl_gns.noise.per_environment import per_environment_backward
 
+SHAPES: dict[str, tuple[int, ...]] = {"nature": (4, 84, 84), "impala": (4, 84, 84), "mlp": (8,)}
+"""Of an observation, by network."""
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
-
-
-class WithoutMemoryFormat(nn.Module):
-    """The layers of the `nature` policy, not asking for channels last, which `vmap` can't."""
-
-    def __init__(self, policy: Any) -> None:
-        super().__init__()
-        self.policy = policy
-
-    def forward(self, obs: Tensor) -> tuple[Any, Tensor]:
-        """obs [rows, C, H, W]."""
-        torso, x = self.policy.torso, obs.float() / 255.0
-        for conv in (torso.conv1, torso.conv2, torso.conv3):
-            x = F.relu(conv(x))
-        features = F.relu(torso.dense(x.flatten(1)))
-        return self.policy.action(features), self.policy.value(features).squeeze(-1)
 
 
 def losses(network: Callable[[Tensor], Any], rows: tuple[Tensor, ...]) -> Tensor:
@@ -61,9 +47,9 @@ def losses(network: Callable[[Tensor], Any], rows: tuple[Tensor, ...]) -> Tensor
 class A2C:
     """Loss per observation, [T, n] or [n, T], of a random rollout [T, N] given a slice of n environments."""
 
-    def __init__(self, policy: nn.Module, T: int, N: int, seed: int = 0) -> None:
+    def __init__(self, policy: nn.Module, network: str, T: int, N: int, seed: int = 0) -> None:
         g = torch.Generator().manual_seed(seed)
-        obs = torch.randint(0, 256, (T, N, 4, 84, 84), dtype=torch.uint8, generator=g)
+        obs = torch.randint(0, 256, (T, N, *SHAPES[network]), dtype=torch.uint8, generator=g)
         actions = torch.randint(0, 6, (T, N), generator=g)
         self.policy = policy
         self.rollout = (obs, actions, torch.randn(T, N, generator=g), torch.randn(T, N, generator=g))
@@ -76,9 +62,9 @@ class A2C:
         return losses(self.policy, tuple(x.flatten(0, 1) for x in parts)).view(parts[1].shape)
 
 
-def contenders(policy: nn.Module, T: int, N: int) -> dict[str, Callable[[], Any]]:
+def contenders(policy: nn.Module, network: str, T: int, N: int) -> dict[str, Callable[[], Any]]:
     """Name -> one update's forward and backward; "plain" first."""
-    loss, everyone = A2C(policy, T, N), slice(0, N)
+    loss, everyone = A2C(policy, network, T, N), slice(0, N)
 
     def plain() -> None:
         loss(everyone).mean().backward()
@@ -97,7 +83,7 @@ def contenders(policy: nn.Module, T: int, N: int) -> dict[str, Callable[[], Any]
 
     def by_torch_func(k: int) -> Callable[[], Any]:
         units = tuple(x.transpose(0, 1).unflatten(0, (k, N // k)).flatten(1, 2) for x in loss.rollout)
-        return lambda: moments(*functional_backward(losses, WithoutMemoryFormat(policy), units))
+        return lambda: moments(*functional_backward(losses, policy, units))
 
     loops = [k for k in (2, 4, 8, 16) if N % k == 0]
     passes = sorted({k for k in (4, 8, 16, N) if N % k == 0})
@@ -110,10 +96,15 @@ def contenders(policy: nn.Module, T: int, N: int) -> dict[str, Callable[[], Any]
 
 
 def measure(
-    policy: nn.Module, T: int, N: int, rounds: int, clock: Callable[[], float] = time.perf_counter
+    policy: nn.Module,
+    network: str,
+    T: int,
+    N: int,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, dict[str, float]]:
     """Median milliseconds, and quartiles of the ratio to the plain update that ran next to it."""
-    updates = contenders(policy, T, N)
+    updates = contenders(policy, network, T, N)
     seconds: dict[str, list[float]] = {name: [] for name in updates}
     ratios: dict[str, list[float]] = {name: [] for name in updates}
 
@@ -151,17 +142,24 @@ def main() -> None:
         "--rounds", type=int, help="pairs per contender; default 4000 observations' worth, 7 to 41"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch threads")
+    parser.add_argument("--network", choices=list(SHAPES), default="nature")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="wall or processor time")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    policy = make_policy("nature", spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6))
-    about = {"torch": torch.__version__, "threads": options.threads, "clock": options.clock}
+    space = spaces.Box(0, 255, SHAPES[options.network], np.uint8)
+    policy = make_policy(options.network, space, spaces.Discrete(6))
+    about = {
+        "network": options.network,
+        "torch": torch.__version__,
+        "threads": options.threads,
+        "clock": options.clock,
+    }
     result: dict[str, Any] = {**about, "sizes": {}}
     for size in options.sizes:
         T, N = (int(x) for x in size.split("x"))
         rounds = options.rounds or min(41, max(7, 4000 // (T * N)))
-        rows = result["sizes"][size] = measure(policy, T, N, rounds, CLOCKS[options.clock])
+        rows = result["sizes"][size] = measure(policy, options.network, T, N, rounds, CLOCKS[options.clock])
         print(f"\n[T={T}, N={N}], {T * N} observations, {options.threads} threads, {rounds} rounds")
         print(f"{'':16}{'ms':>9}{'ratio':>8}   quartiles")
         for name, row in rows.items():

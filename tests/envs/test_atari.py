@@ -240,6 +240,13 @@ def test_games_are_the_same_whoever_plays_them() -> None:
         assert same(plays[0], other)
 
 
+def test_who_plays_no_game_is_one_more_than_they_need() -> None:
+    with envs.make("atari:pong", 2, workers=16, own_share=0.0) as env:
+        assert len(env._crew.workers) == 2  # type: ignore[attr-defined]
+    with envs.make("atari:pong", 2, workers=16) as env:
+        assert len(env._crew.workers) == 1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("own_share", [0.0, 0.4, 1.0])
 def test_halves_stepped_in_turns_equal_whole_steps(own_share: float) -> None:
     options = {"seed": 8, "workers": 3, "own_share": own_share}

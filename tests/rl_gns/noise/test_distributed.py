@@ -154,7 +154,13 @@ def launch(folder: Path, ranks: int, torchrun: bool) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)]
 
 
-@pytest.mark.parametrize(("ranks", "torchrun"), [(1, False), (2, True), (4, False)])
+SLOW = pytest.mark.slow  # four processes on two cores
+
+
+@pytest.mark.parametrize(
+    ("ranks", "torchrun"),
+    [(1, True), (2, True), (4, False), pytest.param(4, True, marks=SLOW), pytest.param(1, False, marks=SLOW)],
+)
 def test_equals_one_process_with_all_environments(tmp_path, ranks, torchrun):
     found = launch(tmp_path, ranks, torchrun)
     net = Net()

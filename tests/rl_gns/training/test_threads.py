@@ -6,7 +6,8 @@ import threading
 import pytest
 import torch
 
-from rl_gns.training.threads import openmp_library, sleeper
+from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.threads import emulator_options, openmp_library, sleeper
 
 
 @pytest.mark.skipif(openmp_library() is None, reason="torch does not use GNU OpenMP here")
@@ -32,3 +33,15 @@ def test_threads_end_and_start_again() -> None:
 def test_without_the_library_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rl_gns.training.threads.openmp_library", lambda: None)
     sleeper()()
+
+
+def test_emulators_get_the_processors_that_this_process_leaves() -> None:
+    def options(device: str, env: str = "atari:pong", **settings: object) -> dict[str, object]:
+        return emulator_options(resolve(TrainConfig(env=env, **settings)), torch.device(device))  # type: ignore[arg-type]
+
+    everyone = len(os.sched_getaffinity(0))
+    assert options("cpu") == options("cuda") == {"workers": everyone}
+    assert options("cpu", overlap="act", threads=3) == {"workers": 3, "own_share": 0.0}
+    # A GPU does this process's work: it only waits, and its processor emulates too.
+    assert options("cuda", overlap="learn", threads=3) == {"workers": 4, "own_share": 0.0}
+    assert options("cuda", env="gym:CartPole-v1") == {}

@@ -24,6 +24,9 @@ class StudyRun(_OnStudy):
 
     jobs: int | None = None
     """Runs at once at most. Default: one per processor, or what the cluster has room for."""
+    threads: int | None = None
+    """Processors that a run uses. Default: this machine's, shared out to the jobs (one on a cluster); beside other work
+    leave it some, since torch slows down tenfold where its threads have to wait."""
     jobs_per_gpu: int = 4
     """Runs that share a GPU, where the study's [train] says device = "cuda": each run gets the least loaded GPU."""
     cluster: str | None = None
@@ -48,7 +51,7 @@ class StudyRun(_OnStudy):
         from rl_gns.studies.driver import drive
 
         options = {"retry_failed": self.retry_failed, "quiet": self.quiet}
-        drive(study, self.jobs, self.cluster, jobs_per_gpu=self.jobs_per_gpu, **options)
+        drive(study, self.jobs, self.cluster, threads=self.threads, jobs_per_gpu=self.jobs_per_gpu, **options)
         where = shlex.join([str(self.file), *(["--out", str(self.out)] if self.out is not None else [])])
         print(f"table: rl-gns study fit {where}\npage:  rl-gns study report {where}")
 

@@ -36,6 +36,7 @@ def drive(
     jobs: int | None = None,
     cluster: str | None = None,
     *,
+    threads: int | None = None,
     jobs_per_gpu: int = JOBS_PER_GPU,
     retry_failed: bool = False,
     quiet: bool = False,
@@ -46,17 +47,20 @@ def drive(
         study: what to run.
         jobs: runs at once at most. Default: one per processor, or what the cluster has room for.
         cluster: address of a Ray cluster ("auto", "local", "ray://…"); None runs on this machine.
+        threads: processors that a run uses. Default: this machine's shared out to its jobs; one on a cluster.
         jobs_per_gpu: runs that share a GPU, where the study's device is one; they are spread over all GPUs.
         retry_failed: forget earlier failures first.
         quiet: no live view.
 
     Raises:
         UserError: another driver is at it, the results folder can't be written, a run on disk is not the planned
-            one, jobs or jobs_per_gpu < 1, no such GPU, no Ray installed.
+            one, jobs, threads or jobs_per_gpu < 1, no such GPU, no Ray installed.
         RunStopped: the disk is full.
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs must be at least 1, got {jobs}")
+    if threads is not None and threads < 1:
+        raise UserError(f"threads must be at least 1, got {threads}")
     try:
         for name in ("runs", "logs", "failures"):
             (study.results / name).mkdir(parents=True, exist_ok=True)
@@ -69,11 +73,11 @@ def drive(
             if cluster is None:
                 devices = Devices(device, 0 if device == "cpu" else gpu_count(), jobs_per_gpu)
                 executor: Executor = LocalPool(study.results, jobs, devices)
-                threads = max(1, processors() // executor.slots)
+                threads = threads or max(1, processors() // executor.slots)
             else:
                 from rl_gns.studies.cluster import RayPool
 
-                threads, on_gpu = 1, device.startswith("cuda")
+                threads, on_gpu = threads or 1, device.startswith("cuda")
                 executor = RayPool(study.results, cluster, jobs, threads, on_gpu, jobs_per_gpu)
             _drive(study, executor, threads, outcomes, quiet)
     except OSError as error:

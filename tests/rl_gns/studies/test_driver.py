@@ -43,6 +43,19 @@ def tiny(folder: Path, text: str = TINY) -> Study:
     return load_study(folder)
 
 
+def test_a_run_uses_the_threads_it_is_given(tmp_path: Path) -> None:
+    one_rate = TINY.replace("num_envs = [4, 16]", "num_envs = [4]").replace(
+        "points = 2\nmost = 3", "points = 1\nmost = 1"
+    )
+    study = tiny(tmp_path, one_rate)
+    with pytest.raises(UserError, match="threads must be at least 1, got 0"):
+        drive(study, jobs=1, threads=0, quiet=True)
+    drive(study, jobs=1, threads=1, quiet=True)
+    configs = [(run / "config.toml").read_text() for run in (study.results / "runs").iterdir()]
+    assert configs
+    assert all("threads = 1\n" in text for text in configs)
+
+
 def start(study: Study) -> subprocess.Popen[bytes]:
     code = "from rl_gns.cli import main; main()"
     words = ["study", "run", str(study.path), "--quiet", "--jobs", "2"]

@@ -17,11 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
-# A2C on Pong for about two minutes on two cores, then its score, its noise scale and the curve. Two minutes hold few
+# A2C on Breakout for about two minutes on two cores, then its score, its noise scale and the curve. Two minutes hold few
 # updates, so the noise is measured at each of them.
 demo: $(STAMP)
 	rm -rf $(OUT)
-	$(BIN)/rl-gns train atari:pong --algo a2c --num-envs 16 --rollout 5 --observations 1.1e5 --log-every 2000 --noise-budget 1 --out $(OUT)
+	$(BIN)/rl-gns train atari:breakout --algo a2c --num-envs 16 --rollout 5 --observations 1.1e5 --log-every 2000 --noise-budget 1 --out $(OUT)
 	$(BIN)/rl-gns noise $(OUT)
 
 # A process for each processor; a file's tests stay together, as they share what its fixtures make.

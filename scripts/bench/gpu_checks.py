@@ -311,8 +311,8 @@ def checks(device: str, tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
         "ppo: losses, gradient, moments, steps": lambda: learning(device, "ppo", steps, streams),
         "bfloat16 gradient": lambda: bfloat16(device, 8 if tiny else 64),
         "acting": lambda: acting(device, 4 if tiny else 64),
-        "minibatches": lambda: minibatches(device, 4 if tiny else 64),
         "a2c: parts of the noise, correlation": lambda: parts(device, "a2c"),
         "ppo: parts of the noise, correlation": lambda: parts(device, "ppo"),
         "single frames": lambda: frames(device),
+        "minibatches": lambda: minibatches(device, 4 if tiny else 64),
     }

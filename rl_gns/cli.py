@@ -200,8 +200,10 @@ def _summary(run: Any) -> None:
         if value == value:
             percent = f"{100 * run.config.confidence:g}%"
             print(f"noise scale: {value:,.0f} observations ({percent} interval {low:,.0f} to {high:,.0f})")
-        elif low == low:
+        elif low > 0:
             print(f"noise scale: unknown, at least {low:,.0f} observations")
+        elif low == 0:
+            print("noise scale: unknown yet; a reading takes at least eight measured updates")
         elif run.config.noise_budget and run.config.groups < 2:
             print(f"noise scale: not measured: {_why_unmeasured(run.config)}")
         if run.config.noise_cadence:

@@ -51,7 +51,9 @@ ROWS: dict[int, dict[str, tuple[str, ...]]] = {
     8: {"a2c": ("default", "learn"), "ppo": ("default", "act", "learn")},
     256: {"a2c": ("default", "act", "learn"), "ppo": ("default", "act", "learn", "compile", "learn+bf16")},
     1024: {"a2c": ("default", "learn"), "ppo": ("learn",)},
-    16: {"ppo": ("learn", "learn+graph")},  # last: a graph that can't be captured might spoil what comes after
+    16: {
+        "ppo": ("learn", "learn+graph")
+    },  # last: a graph that can't be captured might spoil what comes after
 }
 """Options by the number of environments and algorithm: what ten minutes hold."""
 TINY: dict[int, dict[str, tuple[str, ...]]] = {

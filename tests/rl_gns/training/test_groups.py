@@ -33,6 +33,14 @@ def test_five_environments_are_measured(tmp_path: Path, capsys: pytest.CaptureFi
     assert "figure: " in said
 
 
+def test_too_few_updates_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["train", "gym:CartPole-v1", *QUICK, "--observations", "240", "--out", str(tmp_path / "few")]
+    main(few)
+    assert (
+        "noise scale: unknown yet; a reading takes at least eight measured updates" in capsys.readouterr().out
+    )
+
+
 def test_one_environment_says_that_it_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "one")
     main(["train", "gym:CartPole-v1", "--num-envs", "1", *QUICK, "--out", out])

@@ -150,15 +150,21 @@ def python_of(folder: Path, name: str) -> Path:
 
 
 def enter(
-    name: str, algo: str, game: str, folder: Path, size: tuple[int, int], updates: int
+    name: str,
+    algo: str,
+    game: str,
+    folder: Path,
+    size: tuple[int, int],
+    updates: int,
+    options: dict[str, Any] | None = None,
 ) -> Contender | Limit:
-    """Start contender `name`. Raises Absent."""
+    """Start contender `name`; options: further settings of ours. Raises Absent."""
     num_envs, rollout = size
     common = {"algo": algo, "num_envs": num_envs, "rollout": rollout, "game": game, "updates": updates}
     if name == "limit":
         return Limit(algo, num_envs, rollout, game)
     if name == "ours":
-        return Contender(sys.executable, "run_ours.py", **common)
+        return Contender(sys.executable, "run_ours.py", options=options or {}, **common)
     if name.startswith("sb3"):
         return Contender(sys.executable, "run_sb3.py", processes=name == "sb3-subproc", **common)
     if name == "envpool":

@@ -2,6 +2,7 @@
 
     python scripts/bench/train_speed.py                    # a table
     python scripts/bench/train_speed.py --json speed.json  # and the numbers
+    python scripts/bench/train_speed.py --only ppo --precision bf16   # ours with a bfloat16 torso
 
 All contenders live in one process tree and take turns, round after round, so that a machine whose speed drifts slows
 them alike; who trains does so in a process of its own, since a run changes how its process keeps memory. Printed: the
@@ -104,17 +105,19 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=["a2c", "ppo"], default=None)
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
-    rows = []
+    rows, ours_alone = [], {"precision": arguments.precision}
     for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 1)):
         if arguments.only in (None, algo):
             entered = {
-                name: enter(name, algo, GAME, Path(), (num_envs, rollout), updates)
+                name: enter(name, algo, GAME, Path(), (num_envs, rollout), updates, ours_alone)
                 for name in ("ours", "sb3", "sb3-subproc", "limit")
             }
             contenders = {name: (who.turn, who.close) for name, who in entered.items()}
-            rows.append(race(f"{algo} {num_envs}x{rollout}", contenders, arguments.rounds))
+            title = f"{algo} {num_envs}x{rollout}" + " bf16" * (arguments.precision == "bf16")
+            rows.append(race(title, contenders, arguments.rounds))
     if arguments.json is not None:
         facts = {
             "processors": len(os.sched_getaffinity(0)),

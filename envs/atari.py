@@ -37,10 +37,10 @@ class Blank(NamedTuple):
     stack: Tensor
     """[n, 4, 84, 84] on the device: the three frames that stay, and room for the newest."""
     rest: Tensor
-    """[14 n] bytes on the host, for `parts`: everything but pictures travels to the device at once."""
+    """[14 n] bytes on the host, see `numbers_and_ends`: everything but pictures travels to the device at once."""
 
 
-def parts(rest: Tensor) -> tuple[Tensor, Tensor]:
+def numbers_and_ends(rest: Tensor) -> tuple[Tensor, Tensor]:
     """[14 n] bytes -> reward, score, length, [3, n] float32, and terminated, truncated, [2, n] bool, in its memory."""
     n = len(rest) // 14
     return rest[: 12 * n].view(torch.float32).view(3, n), rest[12 * n :].view(torch.bool).view(2, n)
@@ -171,7 +171,9 @@ class AtariEnv(BatchedEnv):
         at = self._rows[part]
         frames, finals = self._memory["frames"][at], self._memory["finals"][at]
         ends = self._memory["ends"][:, at]
-        for room, found in zip(parts(blank.rest), (self._memory["numbers"][:, at], ends), strict=True):
+        for room, found in zip(
+            numbers_and_ends(blank.rest), (self._memory["numbers"][:, at], ends), strict=True
+        ):
             room.numpy()[:] = found
         rows = np.flatnonzero(ends.any(0)) if ends.any() else None
         stack, final_obs = blank.stack, None
@@ -191,7 +193,7 @@ class AtariEnv(BatchedEnv):
                 stack[ended, :-1] = 0
             stack[:, -1] = torch.from_numpy(frames).to(self.device)
         self._stacks[part] = stack
-        (reward, score, length), (terminated, truncated) = parts(blank.rest.to(self.device))
+        (reward, score, length), (terminated, truncated) = numbers_and_ends(blank.rest.to(self.device))
         return Step(stack, reward, terminated, truncated, final_obs, score, length)
 
     def observation(self) -> Tensor:

@@ -1,9 +1,9 @@
 """A PPO minibatch's gradient as one CUDA graph: a few hundred launches of microseconds become one.
 
 The kernels and their order are those of `ppo.gradient`, so the numbers are to be the same; `scripts/bench/gpu.py`
-compares them. Its one try on a GPU failed in the capture: autograd keeps, for each weight, the stream on which it was
-first used for as long as any graph holds it, and `training.memory.pass_bytes` held one. It no longer does, and this has
-not been tried since.
+compares them. Its one try on a GPU failed in the capture ("would make the legacy stream depend on a capturing one").
+Autograd keeps, for each weight, the stream on which it was first used for as long as any graph holds it, and
+`training.memory.pass_bytes` left one for ever. It no longer does; the capture has not been tried since.
 """
 
 from __future__ import annotations

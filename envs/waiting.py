@@ -12,8 +12,7 @@ import time
 PATIENCE = 1e-3
 """Seconds of looking before sleeping, where others want the processor meanwhile."""
 LONG_PATIENCE = 1e-2
-"""Where a GPU does their work. On a virtual machine a process takes so long to wake up that the next wait is long too:
-with the short patience one of 16 processors was seen to emulate at a third of its rate for seconds."""
+"""Where a GPU does their work: each emulator then has a processor of its own. Its gain has not been measured apart."""
 
 
 class Waiter:

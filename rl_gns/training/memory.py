@@ -68,13 +68,12 @@ def pass_bytes(policy: nn.Module, obs: Tensor | Seen) -> int:
         storage = saved.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        alive.append(saved)  # else another tensor could be put where this one was, and not be counted
-        return saved
+        alive.append(storage)  # else another tensor could be put where this one was, and not be counted
+        return saved.detach()  # a node that saved its own output would keep itself alive for ever
 
-    alive: list[Tensor] = []
+    alive: list[Any] = []
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
         policy(obs)
-    alive.clear()  # tensors that lead back to these hooks: else all of it stays until the collector comes by
     return max(1, 2 * sum(kept.values()) // len(obs))
 
 

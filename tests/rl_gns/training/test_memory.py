@@ -1,5 +1,8 @@
 """What a rollout takes is computed without taking it."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from gymnasium import spaces
 
 from agents.rollout import Rollout
 from rl_gns.errors import UserError
-from rl_gns.training.memory import refuse_if_too_big, rollout_bytes
+from rl_gns.training.memory import pass_bytes, refuse_if_too_big, rollout_bytes
 
 SPACES = (spaces.Box(-9, 9, (492,), np.int16), spaces.MultiDiscrete([10, 24, 8]))
 
@@ -29,3 +32,15 @@ def test_too_big_is_refused_with_what_fits() -> None:
     need = rollout_bytes(64, 1000, *SPACES)
     with pytest.raises(UserError, match="use rollout 7 or less"):
         refuse_if_too_big(64, 1000, *SPACES, cpu, free=need * 7 // 64 + 1000)
+
+
+def test_looking_at_a_pass_leaves_no_graph_behind() -> None:
+    """A graph that lives on keeps the stream of every weight's gradient, which breaks a later capture on a GPU."""
+    policy, kept = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)), []
+    policy[1].register_forward_hook(lambda layer, inputs, output: kept.append(weakref.ref(output)))
+    gc.disable()  # what waits for the collector counts as left behind
+    try:
+        assert pass_bytes(policy, torch.zeros(5, 3)) > 0
+        assert [output() for output in kept] == [None]
+    finally:
+        gc.enable()

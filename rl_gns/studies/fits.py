@@ -169,17 +169,18 @@ def best_points(table: pd.DataFrame) -> pd.DataFrame:
     """The run that stands for each goal, cell and seed.
 
     Returns:
-        Rows of `table` with `at_edge` (the best rate is the least or greatest tried: censored rows are False).
-        A failed run counts where it had reached the goal, and is no bound where it had not.
+        Rows of `table` with `at_edge` (the best rate is the least or greatest that any seed of the cell tried: censored
+        rows are False). A failed run counts where it had reached the goal, and is no bound where it had not.
     """
     usable = table[(table["status"] == "done") | ((table["status"] == "failed") & ~table["censored"])]
+    tried = usable.groupby(["rollout", "num_envs"])["learning_rate"]
+    ends = {key: (rates.min(), rates.max()) for key, rates in tried}
     rows = []
-    for (_, _, _, _), group in usable.groupby(["rollout", "goal", "num_envs", "seed"]):
+    for (rollout, _, num_envs, _), group in usable.groupby(["rollout", "goal", "num_envs", "seed"]):
         met = group[~group["censored"]]
         best = met["updates"].argmin() if len(met) else group["updates"].argmax()
         row = (met if len(met) else group).iloc[int(best)].copy()
-        ladder = sorted(group["learning_rate"])
-        row["at_edge"] = bool(len(met)) and row["learning_rate"] in (ladder[0], ladder[-1])
+        row["at_edge"] = bool(len(met)) and row["learning_rate"] in ends[rollout, num_envs]
         rows.append(row)
     points = pd.DataFrame(rows, columns=[*table.columns, "at_edge"])
     points = points[points["updates"] > 0] if len(points) else points

@@ -63,8 +63,7 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
     """
     runs = []
     for num_envs, rollout in itertools.product(spec.num_envs, spec.rollout):
-        ladder = cell_rates(spec, num_envs, rollout, outcomes)
-        for (rate, limit), seed in itertools.product(ladder.items(), spec.seeds):
+        for (rate, seed), limit in cell_runs(spec, num_envs, rollout, outcomes).items():
             config = spec.config(num_envs, rollout, rate, seed)
             config = dataclasses.replace(config, observations=min(config.observations, limit))
             name = run_id(num_envs, rollout, rate, seed)
@@ -90,9 +89,8 @@ def correlation_runs(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[P
     if spec.correlation is None:
         return []
     num_envs, rollout = correlation_cell(spec)
-    rates = cell_rates(spec, num_envs, rollout, outcomes)
-    cell = cell_outcomes(spec, num_envs, rollout, rates, outcomes)
-    if cell is None:
+    cell = cell_found(spec, num_envs, rollout, outcomes)
+    if not all(outcome.final for found in cell.values() for outcome in found):
         return []
     best = best_rate(cell, spec.goals)
     runs = []
@@ -121,13 +119,70 @@ def best_rate(cell: Mapping[float, list[Outcome]], goals: tuple[float, ...]) -> 
     return rates[peaks.index(max(peaks))]
 
 
+def cell_runs(
+    spec: StudySpec, num_envs: int, rollout: int, outcomes: Mapping[str, Outcome]
+) -> dict[tuple[float, int], float]:
+    """(learning rate, seed) of one cell -> observations after which that run is given up (inf: never).
+
+    Every seed runs the whole ladder, or, with `auto.keep`, the first seed alone: once it is through, the others run
+    the rates that `kept_rates` leaves, each seed the first of them without a limit and, with `auto.patience`, the
+    rest up to so many times what that one took.
+    """
+    ladder = cell_rates(spec, num_envs, rollout, outcomes)
+    runs = {(rate, seed): limit for (rate, limit), seed in itertools.product(ladder.items(), scouts(spec))}
+    cell = cell_outcomes(spec, num_envs, rollout, ladder, outcomes)
+    if cell is None or spec.auto.keep is None or spec.learning_rates is not None:
+        return runs
+    first, *others = kept_rates(cell, spec.goals, spec.auto.keep)
+    for seed in spec.seeds[1:]:
+        runs[first, seed] = limit = math.inf
+        if spec.auto.patience is not None:
+            found = outcomes.get(run_id(num_envs, rollout, first, seed))
+            if found is None or not found.final:
+                continue
+            limit = spec.auto.patience * needed({first: [found]}, spec.goals[-1])
+        runs |= {(rate, seed): limit for rate in others}
+    return runs
+
+
+def cell_found(
+    spec: StudySpec, num_envs: int, rollout: int, outcomes: Mapping[str, Outcome]
+) -> dict[float, list[Outcome]]:
+    """Learning rate -> what its runs planned so far came to, those not begun as pending."""
+    cell: dict[float, list[Outcome]] = {}
+    for rate, seed in cell_runs(spec, num_envs, rollout, outcomes):
+        found = outcomes.get(run_id(num_envs, rollout, rate, seed), Outcome("pending"))
+        cell.setdefault(rate, []).append(found)
+    return cell
+
+
+def scouts(spec: StudySpec) -> tuple[int, ...]:
+    """The seeds that decide which learning rates a cell needs."""
+    return spec.seeds if spec.auto.keep is None or spec.learning_rates is not None else spec.seeds[:1]
+
+
+def kept_rates(cell: Mapping[float, list[Outcome]], goals: tuple[float, ...], keep: float) -> list[float]:
+    """The rates worth another seed: the best first, then those within `keep` of the best at some goal, ascending."""
+    best = best_rate(cell, goals)
+    kept = set()
+    for goal in goals:
+        quality = {rate: _speed(found, goal) for rate, found in cell.items()}
+        most, least = max(quality.values())
+        if most > 0:
+            kept |= {
+                rate for rate, (n, speed) in quality.items() if n == most and least - speed <= math.log(keep)
+            }
+    return [best, *sorted(kept - {best})]
+
+
 def cell_rates(
     spec: StudySpec, num_envs: int, rollout: int, outcomes: Mapping[str, Outcome]
 ) -> dict[float, float]:
     """Learning rates of one cell, ascending, each with the observations after which it is given up (inf: never).
 
     The file's list, or the ladder as far as it had to be widened. With `auto.patience` the ladder begins with one
-    rate, and a rate tried after it is given up at so many times what the best of those before it took.
+    rate, and a rate tried after it is given up at so many times what the best of those before it took. With
+    `auto.keep` this is the ladder of the first seed.
     """
     if spec.learning_rates is not None:
         rates = sorted({rounded(rate) for rate in spec.learning_rates})
@@ -172,10 +227,10 @@ def rung(auto: Auto, step: int) -> float:
 def cell_outcomes(
     spec: StudySpec, num_envs: int, rollout: int, rates: Iterable[float], outcomes: Mapping[str, Outcome]
 ) -> dict[float, list[Outcome]] | None:
-    """Rate -> what its seeds came to; None while one of them has still to run."""
+    """Rate -> what the seeds that decide came to; None while one of them has still to run."""
     found: dict[float, list[Outcome]] = {}
     for rate in rates:
-        cell = [outcomes.get(run_id(num_envs, rollout, rate, seed)) for seed in spec.seeds]
+        cell = [outcomes.get(run_id(num_envs, rollout, rate, seed)) for seed in scouts(spec)]
         found[rate] = [outcome for outcome in cell if outcome is not None and outcome.final]
         if len(found[rate]) < len(cell):
             return None

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from rl_gns.analysis import Interval, Parting, PredictedAxis, RolloutLaw, parting, predict_axis
-from rl_gns.studies.plan import PlannedRun, best_rate, cell_rates, correlation_cell, correlation_runs, run_id
+from rl_gns.studies.plan import PlannedRun, best_rate, cell_found, correlation_cell, correlation_runs
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.seeds import over_seeds
 from rl_gns.studies.study import Study
@@ -137,11 +137,7 @@ def measured_runs(study: Study, outcomes: Mapping[str, Outcome]) -> list[Planned
     num_envs, rollout = correlation_cell(study.spec)
     if num_envs < 2 or not study.spec.config(num_envs, rollout, 1e-3, study.spec.seeds[0]).correlation_every:
         return []
-    rates = cell_rates(study.spec, num_envs, rollout, outcomes)
-    cell = {
-        rate: [outcomes[run_id(num_envs, rollout, rate, seed)] for seed in study.spec.seeds] for rate in rates
-    }
-    best = best_rate(cell, study.spec.goals)
+    best = best_rate(cell_found(study.spec, num_envs, rollout, outcomes), study.spec.goals)
     same = (num_envs, rollout, best)
     return [run for run in study.plan(outcomes) if (run.num_envs, run.rollout, run.learning_rate) == same]
 

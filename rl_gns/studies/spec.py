@@ -23,6 +23,8 @@ points = 3                      # rates to begin with
 most = 7                        # rates at most
 patience = 1.5                  # optional: begin with one rate, and give any other up at so many times the
                                 # observations that the best before it took to the last goal; the budget still holds
+keep = 1.25                     # optional: the first seed alone tries them all; the others run those at which it
+                                # needed at most so many times its best's updates, to any goal
 
 [correlation]                   # optional: repeat one cell measuring how alike the observations of a rollout are, to
 every = 1                       # predict the two-axis map from it; in every so many updates
@@ -62,6 +64,7 @@ class Auto:
     points: int = 3
     most: int = 7
     patience: float | None = None
+    keep: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,6 +229,10 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
     if auto.patience is not None and auto.patience < 1:
         raise UserError(
             f"auto.patience must be at least 1, got {auto.patience:g}: no other rate could be the best"
+        )
+    if auto.keep is not None and auto.keep < 1:
+        raise UserError(
+            f"auto.keep must be at least 1, got {auto.keep:g}: the best rate itself would be dropped"
         )
     return auto
 

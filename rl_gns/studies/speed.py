@@ -94,4 +94,9 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
                 f"each cell begins with one rate; {auto.points - 1} to {auto.most - 1} more follow, each given "
                 f"up at {auto.patience:g} times what the best before it took to score {study.spec.goals[-1]:g}"
             )
+        if auto.keep is not None and len(study.spec.seeds) > 1:
+            lines.append(
+                f"seed {study.spec.seeds[0]} tries them all; each of the other {len(study.spec.seeds) - 1} runs those "
+                f"within {auto.keep:g} times its best's updates, once it is through with a cell"
+            )
     return "\n".join(lines)

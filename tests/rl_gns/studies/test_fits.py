@@ -180,3 +180,12 @@ def test_every_table_is_written_twice_alike(tmp_path: Path) -> None:
         assert list(text.columns) == list(table.columns)
         for column in table.select_dtypes("number"):
             np.testing.assert_allclose(text[column], table[column].astype(float), rtol=1e-7)
+
+
+def test_a_rate_that_another_seed_tried_makes_the_best_one_interior() -> None:
+    table = table_of()
+    kept = table[(table["seed"] == 1) | table["id"].str.contains("-1.0-")]
+    points = best_points(kept)
+    assert len(points) == len(SIZES) * 3 * 2
+    assert not points["at_edge"].any()
+    assert best_points(table[table["id"].str.contains("-1.0-")])["at_edge"].all()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rl_gns.errors import UserError
-from rl_gns.studies.plan import PlannedRun, best_rate, cell_rates, plan, rounded, run_id
+from rl_gns.studies.plan import PlannedRun, best_rate, cell_found, cell_rates, plan, rounded, run_id
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 
@@ -194,3 +194,88 @@ def test_a_run_made_with_more_patience_counts(
     write_run(study, whole, ramp=3_000)
     assert runs[0].config.observations < 10_000
     assert study.outcome(runs[0]).status == "done"
+
+
+KEEPING = PATIENT.replace("seeds = [1, 2]", "seeds = [1, 2, 3]") + "keep = 1.25\n"
+
+
+def noisy(run: PlannedRun, best: float, spread: float = 0.3) -> Outcome:
+    """As `outcome`, with luck of its own for every run and goal, cut at the run's budget as the driver would."""
+    rng = random.Random(run.id)
+    distance = abs(math.log2(run.learning_rate / best))
+    luck = [math.exp(rng.gauss(0, spread)) for _ in range(2)]
+    at = {50.0: 900 * (1 + distance) * luck[0], 100.0: 900 * (1 + distance) * (luck[0] + luck[1])}
+    met = {goal: when if when <= run.config.observations else None for goal, when in at.items()}
+    made = min(run.config.observations, at[100.0])
+    return Outcome("done", observations=made, peak=-distance, crossings=met)
+
+
+@pytest.mark.parametrize("best", [1e-2 * 2.0**k for k in (-3, -1, 0, 2)])
+def test_keeping_leaves_the_first_seed_what_it_would_have_done_alone(
+    study_of: Callable[..., Study], best: float
+) -> None:
+    """So a study begun with one seed goes on with three, and no run of the first is repeated."""
+    alone = study_of(KEEPING.replace("seeds = [1, 2, 3]", "seeds = [1]")).spec
+    three = study_of(KEEPING)
+    outcomes = played_out(three, lambda run: noisy(run, best), 0)
+    assert [run for run in plan(three.spec, outcomes) if run.seed == 1] == plan(alone, outcomes)
+
+
+@pytest.mark.parametrize("best", [1e-2 * 2.0**k for k in (-3, -1, 0, 2)])
+def test_other_seeds_run_the_rates_near_the_first_ones_best(
+    study_of: Callable[..., Study], best: float
+) -> None:
+    study = study_of(KEEPING)
+    outcomes = played_out(study, lambda run: noisy(run, best), 0)
+    runs = plan(study.spec, outcomes)
+    for num_envs in study.spec.num_envs:
+        cell = [run for run in runs if run.num_envs == num_envs]
+        rates = {seed: {run.learning_rate for run in cell if run.seed == seed} for seed in (1, 2, 3)}
+        assert rates[2] == rates[3]
+        assert rates[2] <= rates[1]
+        for goal in study.spec.goals:
+            took = {
+                run.learning_rate: outcomes[run.id].crossings[goal] or math.inf
+                for run in cell
+                if run.seed == 1
+            }
+            near = {rate for rate, at in took.items() if at <= 1.25 * min(took.values())}
+            assert near <= rates[2]
+        for seed in (2, 3):
+            mine = [run for run in cell if run.seed == seed]
+            free = [run for run in mine if run.config.observations == 10_000]
+            assert len(free) >= 1
+            limit = 1.5 * (outcomes[free[0].id].crossings[100.0] or math.inf)
+            assert all(run in free or run.config.observations == limit for run in mine)
+
+
+def test_keeping_costs_less_and_order_does_not_matter(study_of: Callable[..., Study]) -> None:
+    keeping = study_of(KEEPING)
+    ends = [played_out(keeping, lambda run: noisy(run, 4e-2), seed) for seed in range(4)]
+    assert all(end == ends[0] for end in ends)
+    whole = played_out(study_of(KEEPING.replace("keep = 1.25\n", "")), lambda run: noisy(run, 4e-2), 0)
+    spent = [sum(found.observations for found in end.values()) for end in (ends[0], whole)]
+    assert spent[0] < 0.75 * spent[1]
+
+
+def test_where_the_first_seed_reached_nothing_its_best_score_alone_is_kept(
+    study_of: Callable[..., Study],
+) -> None:
+    study = study_of(KEEPING)
+    outcomes = played_out(study, lambda run: outcome(run, 1e-2, reach=False), 0)
+    runs = [run for run in plan(study.spec, outcomes) if run.seed > 1]
+    assert [(run.num_envs, run.learning_rate, run.seed) for run in runs] == [
+        (n, 1e-2, seed) for n in (4, 64) for seed in (2, 3)
+    ]
+
+
+def test_the_cell_that_is_measured_waits_for_every_seed_it_planned(study_of: Callable[..., Study]) -> None:
+    study = study_of(KEEPING + "[correlation]\nenvs = 4\n")
+    outcomes = played_out(study, lambda run: noisy(run, 1e-2), 0)
+    repeats = [run for run in plan(study.spec, outcomes) if not run.in_grid]
+    assert [run.seed for run in repeats] == [1, 2, 3]
+    cell = cell_found(study.spec, 4, 5, outcomes)
+    assert {run.learning_rate for run in repeats} == {best_rate(cell, study.spec.goals)}
+    open_ = [run for run in plan(study.spec, outcomes) if run.num_envs == 4 and run.seed == 3 and run.in_grid]
+    del outcomes[open_[-1].id]
+    assert all(run.in_grid for run in plan(study.spec, outcomes))

@@ -95,6 +95,7 @@ def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
         ("seeds = [1]", "seeds = [1]\nlearning_rate = [-1e-3]", "must hold positive numbers"),
         ("seeds = [1]", "seeds = [1]\n[auto]\nfactor = 1", "auto.factor must be above 1"),
         ("seeds = [1]", "seeds = [1]\n[auto]\npatience = 0.5", "auto.patience must be at least 1, got 0.5"),
+        ("seeds = [1]", "seeds = [1]\n[auto]\nkeep = 0.9", "auto.keep must be at least 1, got 0.9"),
         (
             "seeds = [1]",
             'seeds = [1]\n[auto]\npatience = 2\n[train]\nschedule = "linear"',

@@ -74,19 +74,30 @@ class StudyFit(_OnStudy):
 
     seed: int = 0
     """Of the bootstrap."""
+    smoothing: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Fit the fronts with a half and a quarter of the study's half-life too: what hangs on how scores are smoothed?"""
 
     def run(self) -> None:
         """Fit, print, write."""
+        from rl_gns.studies.fits import titled
         from rl_gns.studies.fitting import fit_study, report_folder
+        from rl_gns.studies.smoothing import smoothing_table
         from rl_gns.studies.store import write_tables
         from rl_gns.studies.study import load_study
 
         study = load_study(self.file, self.out)
-        fits = fit_study(study, self.seed)
+        outcomes = study.outcomes()
+        fits = fit_study(study, self.seed, outcomes=outcomes)
+        tables = fits.tables()
         print(fits.text())
+        if self.smoothing:
+            tables["smoothing"] = smoothing_table(study, outcomes, self.seed)
+            print(
+                "\n" + titled("Fronts by half-life of the score, whose lag is in E_min", tables["smoothing"])
+            )
         folder = report_folder(study) / "tables"
-        write_tables(folder, fits.tables())
-        print(f"\ntables, as CSV and Parquet: {folder}: {', '.join(fits.tables())}")
+        write_tables(folder, tables)
+        print(f"\ntables, as CSV and Parquet: {folder}: {', '.join(tables)}")
 
 
 @dataclasses.dataclass(frozen=True)

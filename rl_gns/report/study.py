@@ -18,6 +18,7 @@ from rl_gns.studies import claims, predictors
 from rl_gns.studies.fitting import fit_study, report_folder
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.scope import of_study
+from rl_gns.studies.smoothing import smoothing_table
 from rl_gns.studies.store import parquet, put, write_tables
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import counts
@@ -49,7 +50,9 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
     runs = runs_table(study, outcomes)
     scope = of_study(study, outcomes, fits, seed)
     judged = claims.claims([scope])
-    write_tables(path.parent / "tables", {**fits.tables(), "runs": runs, **tables_of([scope])})
+    smoothing = smoothing_table(study, outcomes, seed, bootstrap)
+    found = {**fits.tables(), "smoothing": smoothing, "runs": runs, **tables_of([scope])}
+    write_tables(path.parent / "tables", found)
     put(path.parent / "tables" / "metrics.parquet", parquet(metrics_of_all(study, outcomes)))
     head = [
         *summary(study, outcomes),
@@ -65,7 +68,10 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         head.insert(0, unfinished(progress))
         first = [("How far each cell is", to_html(progress))]
     source = study.path.read_text()
-    return put(path, page(study.name, head, sections, judgement + tables(fits, runs), source, first).encode())
+    return put(
+        path,
+        page(study.name, head, sections, judgement + tables(fits, runs, smoothing), source, first).encode(),
+    )
 
 
 def unfinished(progress: pd.DataFrame) -> str:

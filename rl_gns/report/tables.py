@@ -16,11 +16,12 @@ from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 
 
-def tables(fits: Fits, runs: pd.DataFrame) -> list[tuple[str, str]]:
+def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[tuple[str, str]]:
     """(title, HTML) of every table of the page."""
     extra = ["determined", *(name for name in fits.fronts.columns if str(name).startswith("aic_"))]
     shown: list[tuple[str, pd.DataFrame]] = [
         ("Fronts", fits.fronts.drop(columns=extra)),
+        ("Fronts by half-life of the score, whose lag is in E_min", smoothing),
         ("Learning-rate laws", fits.rates),
         ("Critical number of environments", fits.rollouts),
         ("Critical number of environments, predicted", fits.predicted),

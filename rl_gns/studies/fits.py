@@ -51,18 +51,18 @@ class Fits:
 
     def text(self) -> str:
         """What `rl-gns study fit` prints."""
-        parts = [_title("Fronts: S = S_min (1 + B_crit/B), per rollout length", self.fronts, FRONT_SHOWN)]
-        parts.append(_title("Learning rates: ε*/(1 + B*/B)^a", self.rates, RATE_SHOWN))
+        parts = [titled("Fronts: S = S_min (1 + B_crit/B), per rollout length", self.fronts, FRONT_SHOWN)]
+        parts.append(titled("Learning rates: ε*/(1 + B*/B)^a", self.rates, RATE_SHOWN))
         if len(self.rollouts):
-            parts.append(_title("Two axes: critical number of environments", self.rollouts, None))
-            parts.append(_title("Equal batch: updates, longer over shorter rollout", self.exchange, None))
+            parts.append(titled("Two axes: critical number of environments", self.rollouts))
+            parts.append(titled("Equal batch: updates, longer over shorter rollout", self.exchange))
         if self.prediction is not None:
             parts.append(
-                _title("Two axes, predicted: critical environments", self.predicted, PREDICTED_SHOWN)
+                titled("Two axes, predicted: critical environments", self.predicted, PREDICTED_SHOWN)
             )
             parts.append("\n".join(self.prediction.sentences(self.predicted)))
         if len(self.turning):
-            parts.append(_title("Adaptive batch: γ and what it would save", self.turning, None))
+            parts.append(titled("Adaptive batch: γ and what it would save", self.turning))
         return "\n\n".join(parts)
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -248,7 +248,8 @@ def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRa
     return law, {**row, "note": f"can't tell B*: {law.note}" if law.batch is None else law.note}
 
 
-def _title(title: str, frame: pd.DataFrame, columns: list[str] | None) -> str:
+def titled(title: str, frame: pd.DataFrame, columns: list[str] | None = None) -> str:
+    """A table as text under its title; columns: those shown, None: all."""
     shown = frame if columns is None else frame[[name for name in columns if name in frame]]
     return f"{title}\n{shown.to_string(index=False, float_format=_short, na_rep='-')}"
 

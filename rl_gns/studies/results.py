@@ -193,10 +193,7 @@ def _measured(
     halflife: float,
     start_score: float | None,
 ) -> Outcome:
-    x, score = episodes["observations"].to_numpy(dtype=float), episodes["score"].to_numpy(dtype=float)
-    smoothed = smooth(x, score, halflife)
-    believed = np.searchsorted(x, x, side="right") >= FEWEST_GAMES
-    x, smoothed = x[believed], smoothed[believed]
+    x, smoothed = smoothed_scores(episodes, halflife)
     crossings = {goal: crossing_of(x, smoothed, goal) for goal in goals}
     start = 0.0 if start_score is None else crossing_of(x, smoothed, start_score)
     last = metrics.iloc[-1]
@@ -213,6 +210,19 @@ def _measured(
             if at is not None and start is not None
         },
     )
+
+
+def smoothed_scores(episodes: pd.DataFrame, halflife: float) -> tuple[np.ndarray, np.ndarray]:
+    """Observations at which games ended and the score smoothed until there, from the game on that is believed first.
+
+    Args:
+        episodes: a run's games, columns observations and score.
+        halflife: of the smoothing, in observations.
+    """
+    x, score = episodes["observations"].to_numpy(dtype=float), episodes["score"].to_numpy(dtype=float)
+    smoothed = smooth(x, score, halflife)
+    believed = np.searchsorted(x, x, side="right") >= FEWEST_GAMES
+    return x[believed], smoothed[believed]
 
 
 def noise_until(

@@ -1,0 +1,79 @@
+"""How far a study's fronts depend on how its scores were smoothed: the same runs, read with shorter half-lives.
+
+A goal is reached when the smoothed score crosses it (McCandlish et al. 2018, A.3: the constant was chosen by hand for
+each task and is not printed). A smoothed score lags: one that rises steadily crosses half-life / ln 2 observations late
+(the mean age of what it averages), whatever the batch. S = S_min + (E_min + lag)/B is a hyperbola like any other, so
+the lag shows in no residual, only in E_min and B_crit = E_min/S_min. A shorter half-life lags less and is crossed by
+luck more often. Longer ones can't be read: a run stops where its own smoothed score met the last goal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from rl_gns.analysis import fit_front
+from rl_gns.analysis.goals import crossing_of
+from rl_gns.studies.axes import number
+from rl_gns.studies.fits import best_points
+from rl_gns.studies.results import Outcome, smoothed_scores
+from rl_gns.studies.study import Study
+
+SHARES = (1.0, 0.5, 0.25)
+"""Of the study's own half-life."""
+SHOWN = ("s_min", "e_min", "b_crit", "b_crit_low", "b_crit_high", "rms_log_residual")
+
+
+def smoothing_table(
+    study: Study, outcomes: Mapping[str, Outcome], seed: int = 0, bootstrap: int = 1000
+) -> pd.DataFrame:
+    """The fronts anew from every finished run's games, smoothed with each of `SHARES` of the study's half-life.
+
+    Args:
+        study: the study.
+        outcomes: `study.outcomes()`.
+        seed: of the bootstraps.
+        bootstrap: replicas.
+
+    Returns:
+        One row per rollout, goal and halflife (observations): lag, by which a steadily rising score crosses late
+        (observations, in e_min); s_min, e_min, b_crit with _low and _high, rms_log_residual as `fits.Fits.fronts` has
+        them, NaN where a front can't be told; points, the runs it rests on. The best learning rate is chosen anew.
+        Empty where no run has finished.
+    """
+    table = study.table(outcomes)
+    done = table[table["status"] == "done"]
+    games = {
+        run.id: study.read(run, "episodes", outcomes[run.id])
+        for run in study.plan(outcomes)
+        if outcomes[run.id].status == "done"
+    }
+    rows = []
+    for halflife in (share * study.spec.halflife for share in SHARES):
+        again = reread(done, {name: smoothed_scores(episodes, halflife) for name, episodes in games.items()})
+        for (rollout, goal), cell in best_points(again).groupby(["rollout", "goal"]):
+            front = fit_front(
+                cell["batch"], cell["updates"], cell["censored"].to_numpy(bool), seed, bootstrap
+            )
+            found = {name: number(getattr(front, name)) for name in SHOWN}
+            row = {"rollout": rollout, "goal": goal, "halflife": halflife, "lag": halflife / math.log(2)}
+            rows.append({**row, **found, "points": front.points})
+    names = ["rollout", "goal", "halflife", "lag", *SHOWN, "points"]
+    found_all = pd.DataFrame(rows, columns=names)
+    return found_all.sort_values(names[:3], ascending=[True, True, False], ignore_index=True)
+
+
+def reread(done: pd.DataFrame, scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """The rows of `Study.table()` with observations, updates and censored by these smoothed scores.
+
+    A goal not met counts as many observations as the run's row for the last goal has, all that it made or more.
+    """
+    made = done.groupby("id")["observations"].max()
+    ids, goals = done["id"].tolist(), done["goal"].tolist()
+    at = [crossing_of(*scores[name], goal) for name, goal in zip(ids, goals, strict=True)]
+    observations = [made[name] if x is None else x for name, x in zip(ids, at, strict=True)]
+    again = done.assign(observations=observations, censored=[x is None for x in at])
+    return again.assign(updates=again["observations"] / again["batch"])

@@ -106,8 +106,9 @@ def metrics_of_all(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFram
 def summary(study: Study, outcomes: Mapping[str, Outcome]) -> list[str]:
     """Lines at the head of the page."""
     spec = study.spec
+    sizes = ("environments", spec.num_envs) if spec.batch is None else ("batches", spec.batch)
     return [
-        f"{spec.env}, {spec.algo}; environments {', '.join(map(str, spec.num_envs))}; "
+        f"{spec.env}, {spec.algo}; {sizes[0]} {', '.join(map(str, sizes[1]))}; "
         f"rollouts {', '.join(map(str, spec.rollout))}; seeds {', '.join(map(str, spec.seeds))}",
         f"{spec.observations:,.0f} observations per run at most; "
         f"goals {', '.join(f'{goal:g}' for goal in spec.goals)}; "

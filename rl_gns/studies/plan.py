@@ -62,7 +62,7 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
         UserError: two learning rates of the file agree in three digits.
     """
     runs = []
-    for num_envs, rollout in itertools.product(spec.num_envs, spec.rollout):
+    for num_envs, rollout in spec.cells:
         for (rate, seed), limit in cell_runs(spec, num_envs, rollout, outcomes).items():
             config = spec.config(num_envs, rollout, rate, seed)
             config = dataclasses.replace(config, observations=min(config.observations, limit))
@@ -75,10 +75,10 @@ def correlation_cell(spec: StudySpec) -> tuple[int, int]:
     """(environments, rollout) of the cell whose correlation within rollouts is measured.
 
     The longest rollout, from which all shorter ones can be read without extrapolating, and the median count of
-    environments of those above 1 (the lower of two). The rule looks at no result.
+    environments of those above 1 (the lower of two), or 1. The rule looks at no result.
     """
-    counts = [count for count in spec.num_envs if count > 1]
-    return counts[(len(counts) - 1) // 2], spec.rollout[-1]
+    counts = [count for count, rollout in spec.cells if rollout == spec.rollout[-1] and count > 1]
+    return counts[(len(counts) - 1) // 2] if counts else 1, spec.rollout[-1]
 
 
 def correlation_runs(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:

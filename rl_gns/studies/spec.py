@@ -9,7 +9,7 @@ halflife = 5_000                # of the score's smoothing, in observations
 start_score = 30                # optional: what came before this score is left out of noise-scale means
 
 [grid]
-num_envs = [4, 16, 64, 256]
+num_envs = [4, 16, 64, 256]     # or batch = [80, 320], in observations: every rollout length at equal batches
 rollout = [5, 20]
 learning_rate = "auto"          # or a list
 seeds = [1, 2, 3]
@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import math
 import tomllib
 from collections.abc import Mapping
@@ -88,6 +89,9 @@ class StudySpec:
     halflife: float
     start_score: float | None
     num_envs: tuple[int, ...] = dataclasses.field(metadata={"grid": "num_envs"})
+    """Every count of environments, with `batch` those that make it up."""
+    batch: tuple[int, ...] | None = dataclasses.field(metadata={"grid": "batch"})
+    """Observations per update at every rollout length; None: every count meets every length."""
     rollout: tuple[int, ...] = dataclasses.field(metadata={"grid": "rollout"})
     learning_rates: tuple[float, ...] | None = dataclasses.field(metadata={"grid": "learning_rate"})
     """None: `auto` decides."""
@@ -96,6 +100,13 @@ class StudySpec:
     correlation: CorrelationSpec | None
     """None: not measured beside the grid."""
     train: dict[str, Any]
+
+    @property
+    def cells(self) -> list[tuple[int, int]]:
+        """(environments, rollout) of every cell of the grid, ascending."""
+        if self.batch is None:
+            return list(itertools.product(self.num_envs, self.rollout))
+        return sorted((batch // rollout, rollout) for batch in self.batch for rollout in self.rollout)
 
     @property
     def device(self) -> str:
@@ -181,6 +192,7 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
     if isinstance(rates, str) and rates != "auto":
         raise UserError(f'grid.learning_rate must be "auto" or a list of rates, got {rates!r}')
     observations = _number(raw, "observations", None)
+    num_envs, rollout, batch = _sizes(grid)
     spec = StudySpec(
         env=raw["env"],
         algo=algo,
@@ -189,27 +201,41 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         updates=_number(raw, "updates", None) if "updates" in raw else None,
         halflife=_number(raw, "halflife", observations / 50),
         start_score=_number(raw, "start_score", None, positive=False) if "start_score" in raw else None,
-        num_envs=_counts(grid, "num_envs"),
-        rollout=_counts(grid, "rollout"),
+        num_envs=num_envs,
+        batch=batch,
+        rollout=rollout,
         learning_rates=None
         if rates == "auto"
         else _positive(_numbers(grid, "learning_rate", "grid."), "grid.learning_rate"),
         seeds=_counts(grid, "seeds", least=0),
         auto=_auto(_table(raw, "auto")),
-        correlation=_correlation(raw, max(_counts(grid, "num_envs"))),
+        correlation=_correlation(raw, max(num_envs) if batch is None else max(batch) // max(rollout)),
         train=train_table.check(_table(raw, "train"), _known),
     )
     if spec.auto.patience is not None and spec.train.get("schedule", "constant") != "constant":
         raise UserError(
             "auto.patience cuts budgets, which train.schedule turns into other rates: leave one out"
         )
-    for num_envs in spec.num_envs:
-        for rollout in spec.rollout:
-            try:
-                spec.config(num_envs, rollout, 1e-3, spec.seeds[0])
-            except UserError as error:
-                raise UserError(f"the run with {num_envs} environments x {rollout}: {error}") from None
+    for count, steps in spec.cells:
+        try:
+            spec.config(count, steps, 1e-3, spec.seeds[0])
+        except UserError as error:
+            raise UserError(f"the run with {count} environments x {steps}: {error}") from None
     return spec
+
+
+def _sizes(grid: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...] | None]:
+    """Environment counts, rollout lengths and, where the file gives those, batches."""
+    rollout = _counts(grid, "rollout")
+    if "batch" not in grid:
+        return _counts(grid, "num_envs"), rollout, None
+    if "num_envs" in grid:
+        raise UserError("grid: give num_envs or batch, the other follows")
+    batches = _counts(grid, "batch")
+    for batch, steps in itertools.product(batches, rollout):
+        if batch % steps:
+            raise UserError(f"grid.batch: {batch} is no whole number of rollouts of {steps}")
+    return tuple(sorted({batch // steps for batch in batches for steps in rollout})), rollout, batches
 
 
 def _auto(raw: Mapping[str, Any]) -> Auto:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rl_gns.errors import UserError
+from rl_gns.studies.plan import correlation_cell
 from rl_gns.studies.spec import load
 from rl_gns.studies.study import load_study
 
@@ -40,6 +41,20 @@ def test_good_file_and_its_defaults(tmp_path: Path) -> None:
     config = spec.config(8, 5, 1e-3, 1)
     assert (config.stop_score, config.stop_halflife, config.observations) == (100.0, spec.halflife, 10_000)
     assert load_study(tmp_path).results == tmp_path / "results"
+
+
+def test_equal_batches_at_every_rollout_length(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(GOOD.replace("num_envs = [4, 8]", "batch = [40, 160]").replace("[5]", "[5, 20]"))
+    spec = load(path)
+    assert spec.cells == [(2, 20), (8, 5), (8, 20), (32, 5)]
+    assert {n * t for n, t in spec.cells} == {40, 160}
+    assert (spec.num_envs, spec.rollout) == ((2, 8, 32), (5, 20))
+    runs = load_study(tmp_path).plan({})
+    assert {(run.num_envs, run.rollout) for run in runs} == set(spec.cells)
+    assert correlation_cell(spec) == (2, 20)
+    path.write_text(GOOD.replace("num_envs = [4, 8]", "batch = [20]").replace("[5]", "[5, 20]"))
+    assert correlation_cell(load(path)) == (1, 20)
 
 
 def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
@@ -95,6 +110,12 @@ def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
         ("seeds = [1]", "seeds = [1]\nlearning_rate = [-1e-3]", "must hold positive numbers"),
         ("seeds = [1]", "seeds = [1]\n[auto]\nfactor = 1", "auto.factor must be above 1"),
         ("seeds = [1]", "seeds = [1]\n[auto]\npatience = 0.5", "auto.patience must be at least 1, got 0.5"),
+        (
+            "num_envs = [4, 8]",
+            "batch = [30]\nnum_envs = [4]",
+            "grid: give num_envs or batch, the other follows",
+        ),
+        ("num_envs = [4, 8]", "batch = [20, 31]", "grid.batch: 31 is no whole number of rollouts of 5"),
         ("seeds = [1]", "seeds = [1]\n[auto]\nkeep = 0.9", "auto.keep must be at least 1, got 0.9"),
         (
             "seeds = [1]",

@@ -158,7 +158,12 @@ def _ratio(scope: Scope) -> Claim:
         return unknown("N5", SAYS["N5"], scope.name, RATIO, why, scope.runs())
     keys = [key for key, _ in found]
     measured = combined([draws for _, draws in found], np.median).interval
-    return claim("N5", SAYS["N5"], scope.name, RATIO, measured, _over(keys), scope.runs(*keys))
+    why = _over(keys)
+    if scope.owned:
+        met = pd.concat([scope.points(key) for key in keys])
+        met = met[~met["censored"]]
+        why += f"; known in {int(met['noise_scale'].notna().sum())} of {len(met)} runs there"
+    return claim("N5", SAYS["N5"], scope.name, RATIO, measured, why, scope.runs(*keys))
 
 
 def _mean(scope: Scope) -> Claim:

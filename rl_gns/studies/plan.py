@@ -21,6 +21,11 @@ PARTS = "policy,value,total"
 """Terms of the loss whose noise scale is measured apart with the correlation: they may be far apart."""
 
 
+SEEDS_DIFFER = 4.0
+"""A seed that needs more than so many times what the first one did is a bound there: at the rate that was best for one
+seed another can be stuck, and would use up the whole budget."""
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """One run of a study."""
@@ -125,8 +130,8 @@ def cell_runs(
     """(learning rate, seed) of one cell -> observations after which that run is given up (inf: never).
 
     Every seed runs the whole ladder, or, with `auto.keep`, the first seed alone: once it is through, the others run
-    the rates that `kept_rates` leaves, each seed the first of them without a limit and, with `auto.patience`, the
-    rest up to so many times what that one took.
+    the rates that `kept_rates` leaves. With `auto.patience` each seed gives up the first of them at `SEEDS_DIFFER`
+    times what the first seed needed, and the rest at `patience` times what that one took.
     """
     ladder = cell_rates(spec, num_envs, rollout, outcomes)
     runs = {(rate, seed): limit for (rate, limit), seed in itertools.product(ladder.items(), scouts(spec))}
@@ -134,13 +139,14 @@ def cell_runs(
     if cell is None or spec.auto.keep is None or spec.learning_rates is not None:
         return runs
     first, *others = kept_rates(cell, spec.goals, spec.auto.keep)
+    most = math.inf if spec.auto.patience is None else SEEDS_DIFFER * needed(cell, spec.goals[-1])
     for seed in spec.seeds[1:]:
-        runs[first, seed] = limit = math.inf
+        runs[first, seed] = limit = most
         if spec.auto.patience is not None:
             found = outcomes.get(run_id(num_envs, rollout, first, seed))
             if found is None or not found.final:
                 continue
-            limit = spec.auto.patience * needed({first: [found]}, spec.goals[-1])
+            limit = min(most, spec.auto.patience * needed({first: [found]}, spec.goals[-1]))
         runs |= {(rate, seed): limit for rate in others}
     return runs
 

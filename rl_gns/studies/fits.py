@@ -250,6 +250,8 @@ def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRa
 
 def titled(title: str, frame: pd.DataFrame, columns: list[str] | None = None) -> str:
     """A table as text under its title; columns: those shown, None: all."""
+    if frame.empty:
+        return f"{title}\nnone can be told yet"
     shown = frame if columns is None else frame[[name for name in columns if name in frame]]
     return f"{title}\n{shown.to_string(index=False, float_format=_short, na_rep='-')}"
 

@@ -189,3 +189,10 @@ def test_a_rate_that_another_seed_tried_makes_the_best_one_interior() -> None:
     assert len(points) == len(SIZES) * 3 * 2
     assert not points["at_edge"].any()
     assert best_points(table[table["id"].str.contains("-1.0-")])["at_edge"].all()
+
+
+def test_a_table_without_rows_is_said_in_words() -> None:
+    """One batch at two rollout lengths has a law of neither."""
+    text = fit(table_of(sizes=(16,), rollouts=(5, 20)), bootstrap=10).text()
+    assert "Equal batch: updates, longer over shorter rollout\nnone can be told yet" in text
+    assert "Empty DataFrame" not in text

@@ -152,7 +152,8 @@ def of_slope(x: Floats, y: Floats, z: Floats) -> Draws:
         return Draws(math.exp(slope), np.full(z.size, math.nan))
     rest = y - y.mean() - slope * centred
     error = math.sqrt(float(rest @ rest) / freedom / float(centred @ centred))
-    return Draws(math.exp(slope), np.exp(slope + error * t_distribution.ppf(norm.cdf(z), freedom)))
+    with np.errstate(over="ignore"):  # three points: an infinite draw is right
+        return Draws(math.exp(slope), np.exp(slope + error * t_distribution.ppf(norm.cdf(z), freedom)))
 
 
 def combined(parts: Sequence[Draws], function: Callable[..., Any]) -> Draws:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -106,6 +107,15 @@ def test_contrast_and_slope_intervals_hold_the_truth() -> None:
         hits[1] += low <= 1 <= high
     assert all(0.90 <= hit / 300 <= 0.99 for hit in hits)
     assert math.isnan(of_slope(x[:2], x[:2], z).interval.low)
+
+
+def test_a_slope_through_three_scattered_points_is_wide_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value, low, high = of_slope(
+            np.array([0.0, 0.1, 0.2]), np.array([0.0, 9.0, 1.0]), deviates(0, "s")
+        ).interval
+    assert low < value < high
 
 
 def test_share_and_tasks() -> None:

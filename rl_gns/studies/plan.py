@@ -60,6 +60,8 @@ def run_id(num_envs: int, rollout: int, learning_rate: float, seed: int) -> str:
 def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
     """Every run known to be needed so far, smallest environment counts (the slowest runs) first.
 
+    With `auto.keep` the first seed's come before all others': a front of one seed is early, and the rest narrows it.
+
     Args:
         outcomes: id -> what that run came to; missing ids are taken as not yet run.
 
@@ -73,6 +75,8 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
             config = dataclasses.replace(config, observations=min(config.observations, limit))
             name = run_id(num_envs, rollout, rate, seed)
             runs.append(PlannedRun(name, num_envs, rollout, rate, seed, config))
+    if spec.auto.keep is not None:
+        runs.sort(key=lambda run: run.seed != spec.seeds[0])
     return runs + correlation_runs(spec, outcomes)
 
 

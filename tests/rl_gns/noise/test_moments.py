@@ -88,7 +88,11 @@ def test_observations_of_one_unit_are_no_units():
 norms = st.lists(st.floats(0, 1e6), min_size=2, max_size=30)
 
 
-@given(norms, st.floats(0, 1e6), st.integers(-40, 40))
+# Scaled down, the smallest floats would lose digits, and what they decide where a sum lies half-way between two numbers.
+scalable = st.just(0.0) | st.floats(1e-200, 1e6)
+
+
+@given(st.lists(scalable, min_size=2, max_size=30), scalable, st.integers(-40, 40))
 def test_scales_with_the_squared_norms(q_i, q, power):
     c = 2.0**power
     plain = moments(q_i, q)

@@ -88,7 +88,7 @@ def test_observations_of_one_unit_are_no_units():
 norms = st.lists(st.floats(0, 1e6), min_size=2, max_size=30)
 
 
-# Scaled down, the smallest floats would lose digits, and what they decide where a sum lies half-way between two numbers.
+# Scaled down, the smallest floats lose digits, and with them what they decide where a sum lies between two numbers.
 scalable = st.just(0.0) | st.floats(1e-200, 1e6)
 
 

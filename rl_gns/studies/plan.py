@@ -75,8 +75,7 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
             config = dataclasses.replace(config, observations=min(config.observations, limit))
             name = run_id(num_envs, rollout, rate, seed)
             runs.append(PlannedRun(name, num_envs, rollout, rate, seed, config))
-    if spec.auto.keep is not None:
-        runs.sort(key=lambda run: run.seed != spec.seeds[0])
+    runs.sort(key=lambda run: run.seed not in scouts(spec))
     return runs + correlation_runs(spec, outcomes)
 
 
@@ -140,11 +139,11 @@ def cell_runs(
     ladder = cell_rates(spec, num_envs, rollout, outcomes)
     runs = {(rate, seed): limit for (rate, limit), seed in itertools.product(ladder.items(), scouts(spec))}
     cell = cell_outcomes(spec, num_envs, rollout, ladder, outcomes)
-    if cell is None or spec.auto.keep is None or spec.learning_rates is not None:
+    if cell is None or spec.auto.keep is None or scouts(spec) == spec.seeds:
         return runs
     first, *others = kept_rates(cell, spec.goals, spec.auto.keep)
     most = math.inf if spec.auto.patience is None else SEEDS_DIFFER * needed(cell, spec.goals[-1])
-    for seed in spec.seeds[1:]:
+    for seed in (seed for seed in spec.seeds if seed not in scouts(spec)):
         runs[first, seed] = limit = most
         if spec.auto.patience is not None:
             found = outcomes.get(run_id(num_envs, rollout, first, seed))

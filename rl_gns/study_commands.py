@@ -130,9 +130,11 @@ class StudyPack(_OnStudy):
         written = study.pack(outcomes)
         runs = study.plan(outcomes)
         packed = [study.archive(run) for run in runs if study.archive(run).is_file()]
-        size = sum(path.stat().st_size for path in packed) / 1e6
+        here = [path for path in packed if path.parent == study.finished]
+        size = sum(path.stat().st_size for path in here) / 1e6
+        others = f", {len(packed) - len(here)} more in other studies'" if len(here) < len(packed) else ""
         print(
-            f"{len(written)} runs packed; {len(packed)} of {len(runs)} are now in {study.finished}, {size:.1f} MB"
+            f"{len(written)} runs packed; {len(here)} of {len(runs)} are now in {study.finished}, {size:.1f} MB{others}"
         )
 
 

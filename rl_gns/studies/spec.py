@@ -7,6 +7,7 @@ observations = 200_000          # budget of each run
 updates = 20_000                # optional: a second budget; the smaller of the two holds
 halflife = 5_000                # of the score's smoothing, in observations
 start_score = 30                # optional: what came before this score is left out of noise-scale means
+runs_of = ["../other"]          # optional: studies, from this folder, whose packed runs count here where ids agree
 
 [grid]
 num_envs = [4, 16, 64, 256]     # or batch = [80, 320], in observations: every rollout length at equal batches
@@ -100,6 +101,8 @@ class StudySpec:
     correlation: CorrelationSpec | None
     """None: not measured beside the grid."""
     train: dict[str, Any]
+    runs_of: tuple[str, ...] = ()
+    """Other studies' folders or files, from this one's folder: what they have packed need not be trained again."""
 
     @property
     def cells(self) -> list[tuple[int, int]]:
@@ -211,6 +214,7 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         auto=_auto(_table(raw, "auto")),
         correlation=_correlation(raw, max(num_envs) if batch is None else max(batch) // max(rollout)),
         train=train_table.check(_table(raw, "train"), _known),
+        runs_of=_paths(raw, "runs_of"),
     )
     if spec.auto.patience is not None and spec.train.get("schedule", "constant") != "constant":
         raise UserError(
@@ -320,6 +324,13 @@ def _numbers(raw: Mapping[str, Any], key: str, where: str) -> tuple[float, ...]:
     if len(set(value)) < len(value):
         raise UserError(f"{where}{key} holds a value twice: {value}")
     return tuple(float(x) for x in value)
+
+
+def _paths(raw: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = raw.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(path, str) and path for path in value):
+        raise UserError(f'{key} must be a list of folders, e.g. ["../other"], got {value!r}')
+    return tuple(value)
 
 
 def _positive(values: tuple[float, ...], name: str) -> tuple[float, ...]:

@@ -4,7 +4,8 @@
     RESULTS/logs/ID.log           what the run printed
     RESULTS/failures/ID.jsonl     why it failed, a line per attempt
     RESULTS/lock                  held by the driver
-    finished/ID.tar.xz            beside the file: finished runs, packed to be committed (see `packed`)
+    finished/ID.tar.xz            beside the file: finished runs, packed to be committed (see `packed`); those of the
+                                  studies that `runs_of` names count too
 
 Nothing else is stored: the table can't disagree with the runs.
 """
@@ -74,13 +75,14 @@ class Study:
     @property
     def finished(self) -> Path:
         """The folder of packed runs, beside the file."""
-        return self.path.parent / (
-            "finished" if self.path.name == spec.FILE_NAME else f"{self.path.stem}-finished"
-        )
+        return _finished(self.path)
 
     def archive(self, run: PlannedRun) -> Path:
-        """The run, packed."""
-        return self.finished / f"{run.id}{packed.SUFFIX}"
+        """The run, packed: here, or where a study that `runs_of` names has it; here if it is nowhere yet."""
+        name = f"{run.id}{packed.SUFFIX}"
+        others = [_finished(_file(self.path.parent / other)) for other in self.spec.runs_of]
+        found = (folder / name for folder in (self.finished, *others))
+        return next((path for path in found if path.is_file()), self.finished / name)
 
     def outcome(self, run: PlannedRun) -> Outcome:
         """What the run came to so far, in its directory or packed."""
@@ -161,8 +163,9 @@ class Study:
             outcome = outcomes[run.id]
             if outcome.status != "done" or outcome.packed or _held(self.folder(run) / "lock"):
                 continue
-            if packed.pack(self.folder(run), self.archive(run)):
-                written.append(self.archive(run))
+            own = self.finished / f"{run.id}{packed.SUFFIX}"  # never into another study's folder
+            if packed.pack(self.folder(run), own):
+                written.append(own)
         return written
 
     def command(self, run: PlannedRun) -> str:
@@ -229,9 +232,7 @@ def load_study(path: str | Path, results: str | Path | None = None) -> Study:
     Raises:
         UserError: there is no such file, or it is no study.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / spec.FILE_NAME
+    path = _file(Path(path))
     if not path.is_file():
         raise UserError(f"there is no study file {path}")
     folder = (
@@ -239,4 +240,16 @@ def load_study(path: str | Path, results: str | Path | None = None) -> Study:
         if results is not None
         else path.parent / ("results" if path.name == spec.FILE_NAME else f"{path.stem}-results")
     )
-    return Study(path, folder, spec.load(path))
+    study = Study(path, folder, spec.load(path))
+    for other in study.spec.runs_of:
+        if not _file(path.parent / other).is_file():
+            raise UserError(f"{path}: runs_of names {other}, where there is no study file")
+    return study
+
+
+def _file(path: Path) -> Path:
+    return path / spec.FILE_NAME if path.is_dir() else path
+
+
+def _finished(file: Path) -> Path:
+    return file.parent / ("finished" if file.name == spec.FILE_NAME else f"{file.stem}-finished")

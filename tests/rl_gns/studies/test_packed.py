@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import lzma
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from rl_gns.studies.packed import KEPT, unpack
 from rl_gns.studies.store import put
 from rl_gns.studies.study import Study, load_study
 from rl_gns.studies.view import status_text
+from rl_gns.study_commands import StudyPack
 from rl_gns.training import checkpoint
 from rl_gns.training.metrics import MetricsWriter, read_table
 
@@ -167,6 +169,53 @@ def test_a_packed_run_of_other_settings_is_refused_in_one_line(
         drive(other, jobs=1, quiet=True)
     assert other.archive(run).is_file()
     assert "damaged: n2-t5" in status_text(other)
+
+
+def test_runs_of_another_study_count_where_it_has_packed_them_and_are_not_written_to(
+    study_of: Callable[..., Study], write_run: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = finished(study_of(PLAIN), write_run)
+    study.pack()
+    before = {path.name: path.read_bytes() for path in study.finished.iterdir()}
+    folder = tmp_path / "wider"
+    folder.mkdir()
+    text = f'runs_of = ["../{study.path.relative_to(tmp_path)}"]\n' + PLAIN.replace(
+        "seeds = [1", "seeds = [9, 1"
+    )
+    assert "[9, 1" in text
+    (folder / "study.toml").write_text(text)
+    wider = load_study(folder)
+    outcomes = wider.outcomes()
+    same, new = ([run for run in wider.plan() if (run.seed != 9) is known] for known in (True, False))
+    assert same
+    assert new
+    assert {outcomes[run.id].status for run in same} == {"done"}
+    assert all(outcomes[run.id] == study.outcome(run) and outcomes[run.id].packed for run in same)
+    assert {outcomes[run.id].status for run in new} == {"pending"}
+    pd.testing.assert_frame_equal(wider.metrics(same[0]), study.metrics(same[0]), check_exact=True)
+    # What was trained here as well, and says something else, is packed here.
+    write_run(wider, new[0], ramp=60_000)
+    write_run(wider, same[0], ramp=70_000)
+    assert wider.pack() == [folder / "finished" / f"{run.id}.tar.xz" for run in (same[0], new[0])]
+    assert {path.name: path.read_bytes() for path in study.finished.iterdir()} == before
+    assert wider.archive(same[0]).parent == folder / "finished"
+    StudyPack(folder).run()
+    assert f"2 of {len(wider.plan())} are now in {folder / 'finished'}" in (out := capsys.readouterr().out)
+    assert f"{len(same) - 1} more in other studies'" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('runs_of = ["../nowhere"]', "study.toml: runs_of names ../nowhere, where there is no study file"),
+        ('runs_of = "../other"', "runs_of must be a list of folders"),
+    ],
+)
+def test_runs_of_nowhere_is_one_line(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "study.toml").write_text(f"{line}\n{PLAIN}")
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        load_study(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_larger_budget_or_a_harder_goal_is_trained_anew(

@@ -29,6 +29,20 @@ class Moments(NamedTuple):
         """
         return Moments(self.signal, self.noise * size, self.units * size)
 
+    def normalized(self) -> Moments:
+        """Divided by the mean square of a unit's gradient, of which signal and noise are the shares.
+
+            mean qᵢ = signal + noise      signal / mean qᵢ + noise / mean qᵢ = 1
+
+        Averaged over updates, signal over noise then has every update count alike, where sums of |G|² and tr(Σ) count
+        it by the square of its gradient and a single one can rule them. Flipping the sign of single units' gradients
+        leaves mean qᵢ as it is, so where there is no signal and noise is symmetric, the expectation is exactly 0. A
+        small signal reads n d / (n d + 2) of what it is, with n units and normal noise that is alike in d directions
+        and in no other: two thirds for n = 4 and d = 1, all of it where d is large. To be taken before `regrouped`.
+        """
+        square = self.signal + self.noise
+        return Moments(self.signal / square, self.noise / square, self.units) if square > 0 else self
+
 
 def moments(unit_sq_norms: Tensor | Iterable[float], mean_sq_norm: Tensor | float) -> Moments:
     """Signal and noise from n units' squared gradient norms and the squared norm of their mean gradient.

@@ -33,8 +33,13 @@ NAMES = {
     "entropy": "B_simple, entropy bonus alone",
     "total": "B_simple, with the parts",
     "optimizer": "B_simple in the optimizer's metric",
+    "normalized": "B_simple, every update counted alike",
     "fisher": "B_noise, Fisher-weighted",
     "hessian": "B_noise, Hessian-weighted",
+    "normalized/policy": "policy loss alone, every update counted alike",
+    "normalized/value": "value loss alone, every update counted alike",
+    "normalized/optimizer": "the optimizer's metric, every update counted alike",
+    "normalized/fisher": "Fisher-weighted, every update counted alike",
     EFFECT: "B_simple by one cell's design effect",
 }
 QUANTITIES = {
@@ -76,7 +81,7 @@ def readings(study: Study, outcomes: Mapping[str, Outcome], fits: Fits) -> pd.Da
             if at is None:
                 continue
             for part, table in tables.items():
-                if "/" in part:
+                if "/" in part and part not in NAMES:
                     continue  # families: layers/…, epochs/…
                 reading = noise_until(table, at, study.spec.halflife, outcome.start)
                 until = table[(table["observations"] <= at) & table["noise_scale"].isna()]

@@ -121,7 +121,7 @@ class TrainConfig:
     """Confidence of the noise scale's interval."""
     noise_parts: str = ""
     """Parts measured apart, in extra passes, of policy,value,entropy,total,layers,optimizer,hessian,fisher,line-search,
-    epochs."""
+    epochs; or normalized, which costs nothing: the main measurement with every update counted alike."""
     noise_parts_every: int | None = None
     """Updates between measurements of the parts. Default: as few as noise_budget, taken once more, allows."""
 

@@ -270,10 +270,10 @@ class Trainer:
             ) from None
         self.updates += 1
         if self.backward.moments is not None and all(map(math.isfinite, self.backward.moments)):
-            self.meter.update(
-                self.backward.moments,
-                observations=cadence * self.unit_observations * (self.config.num_envs or 1),
-            )
+            duration = cadence * self.unit_observations * (self.config.num_envs or 1)
+            self.meter.update(self.backward.moments, duration)
+            if self.backward.normalized is not None:
+                self.parts.take_normalized(self.backward.normalized, duration)
         self.tally.add(stats | {"explained_variance": _explained_variance(batch, self.ranks)})
 
     def _measure_parts(self, batch: Batch) -> None:

@@ -38,9 +38,13 @@ class MeasuringBackward:
         self.policy, self.groups, self.size = policy, groups, num_envs // groups
         self.streams, self.chunk, self.ranks = streams or 0, chunk or streams or 0, ranks
         self.moments: Moments | None = None
+        self.normalized: Moments | None = None
 
     def __call__(self, loss_of: LossOf) -> None:
-        """Leaves the mean gradient in `.grad` and its moments in `moments`, the same on all ranks."""
+        """Leaves the mean gradient in `.grad` and its moments in `moments`, the same on all ranks.
+
+        `normalized` are those in which every update counts alike, `Moments.normalized` of the groups'.
+        """
         if self.ranks.count == 1 and self.chunk >= self.streams:
             # [N, T]: the order of the rows in the network, where a unit's rows lie together.
             found = per_environment_moments(
@@ -49,6 +53,7 @@ class MeasuringBackward:
         else:
             found = self._in_chunks(loss_of)
         self.moments = found.regrouped(self.size)
+        self.normalized = found.normalized().regrouped(self.size)
 
     def _in_chunks(self, loss_of: LossOf) -> Moments:
         """A group's gradient is whole once its last chunk was added; then its norm is taken."""

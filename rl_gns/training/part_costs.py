@@ -15,7 +15,12 @@ from rl_gns.errors import UserError
 LOSSES = ("policy", "value", "entropy")
 OF_TOTAL = ("total", "layers", "optimizer")
 CURVATURES = ("hessian", "fisher")
-PARTS = (*LOSSES, *OF_TOTAL, *CURVATURES, "line-search", "epochs")
+FREE = ("normalized",)
+"""Taken from the main measurement, whenever that is made."""
+NORMALIZED = (*LOSSES, "total", "optimizer", "fisher")
+"""Parts that are also told with every update counted alike where `normalized` is asked for: forms never negative, so no
+hessian."""
+PARTS = (*LOSSES, *OF_TOTAL, *FREE, *CURVATURES, "line-search", "epochs")
 
 BACKWARD = 2
 DERIVATIVE = 6  # a backward pass through a forward and a backward pass
@@ -60,6 +65,11 @@ def check(parts: Sequence[str], groups: int, every: int | None, budget: float) -
     needy = [name for name in (*CURVATURES, "line-search") if name in parts]
     if needy and groups < 4:
         raise UserError(f"noise_parts {needy[0]!r} needs at least 4 groups of environments, got {groups}")
+    free = [name for name in FREE if name in parts]
+    if free and budget <= 0:
+        raise UserError(
+            f"noise_parts {free[0]!r} is of the main measurement, which noise_budget 0 switches off"
+        )
     if every is None and budget <= 0:
         raise UserError("noise_parts with noise_budget 0 would never be measured: set noise_parts_every")
 

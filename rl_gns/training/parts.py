@@ -3,12 +3,15 @@
     policy, value, entropy, total    that term of the loss alone (with its weight), or their sum
     layers                           every layer's parameters apart: layers/conv1, layers/dense, …
     optimizer                        |P g|², P the optimizer's own diagonal preconditioner
+    normalized                       the total with every update counted alike (`Moments.normalized`), and the parts
+                                     asked for that can be: normalized/policy, …
     hessian, fisher                  B_noise = tr(HΣ)/(GᵀHG)
     line-search                      B_noise from the best improvement at several batch sizes
     epochs                           ppo: epochs/1, epochs/2, …, the rollout at each epoch's first weights
 
-All are extra passes that change nothing of the run: weights, `.grad`, optimizer and random state stay as they
-are. The estimators are in `rl_gns.noise`; derivations and costs in docs/noise_parts.md.
+All but `normalized`, which the main measurement hands on, are extra passes. They change nothing of the run: weights,
+`.grad`, optimizer and random state stay as they are. The estimators are in `rl_gns.noise`; derivations and costs in
+docs/noise_parts.md.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from rl_gns.noise.curvature import fisher_forms, hessian_forms, split_moments
 from rl_gns.noise.line_search import LineSearchMeter, improvement_table
 from rl_gns.noise.parts import FormSums, Gradient, inverse_root, layer_groups
 from rl_gns.training.config import TrainConfig
-from rl_gns.training.part_costs import CURVATURES, LOSSES, OF_TOTAL
+from rl_gns.training.part_costs import CURVATURES, FREE, LOSSES, NORMALIZED, OF_TOTAL
 
 WORST = 1e30
 ROWS_AT_ONCE = 4096  # observations per forward pass without a graph
@@ -52,7 +55,7 @@ class NoiseParts:
     ) -> None:
         """streams: rows of the run's rollout; each environment's lie next to one another."""
         self.config, self.settings, self.policy, self.optimizer = config, settings, policy, optimizer
-        self.asked = config.parts
+        self.asked = tuple(name for name in config.parts if name not in FREE)
         num_envs = config.num_envs or 1
         self.size = num_envs // config.groups
         width = streams // config.groups
@@ -65,6 +68,8 @@ class NoiseParts:
         self.meters: dict[str, NoiseScaleMeter | LineSearchMeter] = {}
         for name in self._meter_names():
             self.meters[name] = NoiseScaleMeter(unit_observations, config.parts_halflife, config.confidence)
+        if "normalized" in config.parts:
+            self.meters["normalized"] = NoiseScaleMeter(unit_observations, config.halflife, config.confidence)
         if "line-search" in self.asked:
             unit = self.observations_per_update / config.groups
             batches = [k * unit for k in self._line_search_sizes()]
@@ -78,6 +83,8 @@ class NoiseParts:
             names += [f"layers/{layer}" for layer in self.layers]
         if "epochs" in self.asked:
             names += [f"epochs/{k}" for k in range(1, (self.config.epochs or 1) + 1)]
+        if "normalized" in self.config.parts:
+            names += [f"normalized/{name}" for name in self.asked if name in NORMALIZED]
         return names
 
     def _line_search_sizes(self) -> list[int]:
@@ -97,6 +104,11 @@ class NoiseParts:
             self._measure_curvature(batch, gradients)
             if "line-search" in self.asked:
                 self._measure_line_search(batch, gradients)
+
+    def take_normalized(self, found: Moments, observations: float) -> None:
+        """Hand on what the main measurement found, which stands for so many observations."""
+        if "normalized" in self.meters and all(map(math.isfinite, found)):
+            cast(NoiseScaleMeter, self.meters["normalized"]).update(found, observations)
 
     @contextmanager
     def during_update(self, batch: Batch, updates: int, seconds: dict[str, float]) -> Iterator[None]:
@@ -233,10 +245,12 @@ class NoiseParts:
         meter.update(table, self.config.parts_cadence * self.observations_per_update)
 
     def _take(self, name: str, found: Moments) -> None:
-        found = found.regrouped(self.size)
-        if math.isfinite(found.signal) and math.isfinite(found.noise):
-            meter = cast(NoiseScaleMeter, self.meters[name])
-            meter.update(found, self.config.parts_cadence * self.observations_per_update)
+        """Moments of the groups, into the part's meter and, where there is one, into that of them normalized."""
+        for key, part in ((name, found), (f"normalized/{name}", found.normalized())):
+            meter = self.meters.get(key)
+            part = part.regrouped(self.size)
+            if isinstance(meter, NoiseScaleMeter) and all(map(math.isfinite, part)):
+                meter.update(part, self.config.parts_cadence * self.observations_per_update)
 
     # Losses
 

@@ -126,3 +126,64 @@ def test_tensor_of_norms():
 def test_one_unit_says_nothing_of_spread(q_i):
     with pytest.raises(ValueError, match="at least two units"):
         moments(q_i, 1.0)
+
+
+# --- every update counted alike -------------------------------------------------------------------
+
+
+@given(n=st.integers(2, 8), d=st.integers(1, 6), seed=st.integers(0, 1000), scale=st.floats(1e-3, 1e3))
+def test_normalized_moments_are_shares_of_a_units_mean_square_whatever_the_gradients_length(
+    n, d, seed, scale
+):
+    g = vectors(n, d, seed)
+    plain, found = of_vectors(g), of_vectors(scale * g).normalized()
+    square = (g**2).sum(1).mean()
+    assert found.signal == pytest.approx(plain.signal / square, rel=1e-6, abs=1e-9)
+    assert found.noise == pytest.approx(plain.noise / square, rel=1e-6)
+    assert found.signal + found.noise == pytest.approx(1)
+    assert -1 / (n - 1) - 1e-9 <= found.signal <= 1 + 1e-9
+    assert found.units == n
+
+
+@given(n=st.integers(2, 8), d=st.integers(1, 5), seed=st.integers(0, 1000), tail=st.floats(0, 3))
+def test_without_a_signal_the_normalized_one_is_0_on_average_however_heavy_the_tails(n, d, seed, tail):
+    """Exactly: the mean over all ways to flip the units' signs, which symmetric noise makes equally likely."""
+    rng = np.random.default_rng(seed)
+    g = rng.normal(size=(n, d)) * np.exp(tail * rng.normal(size=(n, 1)))
+    flips = np.array(np.meshgrid(*[[-1, 1]] * n)).reshape(n, -1).T
+    assert len(flips) == 2**n
+    signals = [of_vectors(g * signs[:, None]).normalized().signal for signs in flips]
+    assert np.mean(signals) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (4, 1), (4, 16), (16, 2)])
+def test_a_small_signal_reads_short_by_the_stated_share(n, d):
+    rng = np.random.default_rng(n * d)
+    mean = np.zeros(d)
+    mean[0] = 0.3 * math.sqrt(d)  # 0.09 of the noise
+    g = mean + rng.normal(size=(60_000, n, d))
+    square = (g**2).sum(2).mean(1)
+    signal = (n * (g.mean(1) ** 2).sum(1) - square) / (n - 1) / square
+    first = of_vectors(g[0]).normalized()
+    assert first.signal == pytest.approx(signal[0])
+    share = 0.09 / 1.09
+    error = signal.std() / math.sqrt(len(signal))
+    assert abs(signal.mean() - share * n * d / (n * d + 2)) < WITHIN * error + 0.06 * share
+
+
+def test_an_update_a_thousand_times_the_others_does_not_rule_the_normalized_moments():
+    rng = np.random.default_rng(5)
+    g = 0.3 + rng.normal(size=(400, 4, 12))
+    scale = np.where(rng.random(400) < 0.02, 30.0, 1.0)
+    still, spiky = ([of_vectors(s * u) for s, u in zip(sizes, g, strict=True)] for sizes in (scale**0, scale))
+    for name in ("signal", "noise"):
+        before, after = (
+            sum(getattr(m.normalized(), name) for m in some) / len(some) for some in (still, spiky)
+        )
+        assert after == pytest.approx(before, rel=1e-9)
+    plain = sum(m.noise for m, s in zip(spiky, scale, strict=True) if s > 1)
+    assert plain > 0.9 * sum(m.noise for m in spiky)
+
+
+def test_gradients_of_0_have_no_shares():
+    assert Moments(0.0, 0.0, 4).normalized() == Moments(0.0, 0.0, 4)

@@ -20,7 +20,7 @@ from rl_gns.training.loop import Trainer
 from rl_gns.training.parts import preconditioner
 from rl_gns.training.saved import load_run
 
-A2C_PARTS = "policy,value,entropy,total,layers,optimizer,hessian,fisher,line-search"
+A2C_PARTS = "policy,value,entropy,total,layers,optimizer,normalized,hessian,fisher,line-search"
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +198,59 @@ def test_finds_the_exact_noise_scales_of_the_bandit(trainer_of):
         assert reading.value == pytest.approx(b, rel=0.2), name
 
 
+@pytest.mark.parametrize("groups", [8, 4])
+def test_every_update_counted_alike_has_the_bandits_noise_scale_too(trainer_of, groups):
+    trainer = trainer_of(
+        parts="normalized",
+        env="solvable:bandit",
+        network="tabular",
+        noise_parts_every=None,
+        noise_halflife=1e9,
+        learning_rate=1e-12,
+        num_envs=8,
+        noise_groups=groups,
+        rollout=64,
+    )
+    for _ in range(300):
+        trainer.update()
+    exact = trainer.env.exact(torch.zeros(1, 4), torch.zeros(1), rollout=64, entropy_coef=0.01)
+    found, plain = trainer.parts.meters["normalized"].read(), trainer.meter.read()
+    assert found.observations == plain.observations == 300 * 8 * 64
+    assert found.signal + found.noise * groups / 8 == pytest.approx(1)  # noise is one environment's
+    b = 64 * exact.trace / exact.signal
+    assert found.low < b < found.high
+    assert found.value == pytest.approx(b, rel=0.2)
+
+
+def test_the_other_parts_are_normalized_one_by_one(trainer_of):
+    parts = "policy,value,layers,optimizer,fisher,hessian,normalized"
+    trainer = trainer_of(parts=parts, noise_parts_every=1, num_envs=8, noise_groups=4)
+    for _ in range(3):
+        trainer.update()
+    rows = dict(trainer.parts.rows())
+    family = {name for name in rows if name.startswith("normalized/")}
+    assert family == {f"normalized/{name}" for name in ("policy", "value", "optimizer", "fisher")}
+    for name in family:
+        # Groups of two environments each, whose noise is half of one's.
+        assert rows[name]["signal"] + rows[name]["noise"] / 2 == pytest.approx(1), name
+    once = trainer_of(parts=parts, noise_parts_every=1, num_envs=8, noise_groups=4)
+    once.update()
+    rows = dict(once.parts.rows())
+    for name in family:
+        plain, share = rows[name.partition("/")[2]], rows[name]
+        assert share["signal"] / share["noise"] == pytest.approx(plain["signal"] / plain["noise"]), name
+
+
+def test_updates_that_are_not_measured_are_not_in_the_normalized_part_either(trainer_of):
+    trainer = trainer_of("ppo", "normalized,policy", noise_parts_every=3, noise_budget=0.1)
+    assert trainer.config.noise_cadence == 3
+    for _ in range(7):
+        trainer.update()
+    meter = trainer.parts.meters["normalized"]
+    assert meter.read().observations == trainer.meter.read().observations == 9 * 32
+    assert trainer.config.parts_cadence == 3
+
+
 def test_the_line_search_takes_steps_along_one_half_and_judges_them_on_the_other(trainer_of, monkeypatch):
     """Batches in observations; directions from groups 0 and 1 of four, losses of environments 2 and 3 alone."""
     trainer = trainer_of(parts="line-search", noise_parts_every=1)
@@ -345,6 +398,11 @@ def test_asking_for_nothing_measures_nothing(trainer_of):
         (
             {"noise_parts": "hessian", "num_envs": 3},
             "'hessian' needs at least 4 groups of environments, got 3",
+        ),
+        ({"noise_parts": "normalized", "num_envs": 1}, "at least two groups of environments"),
+        (
+            {"noise_parts": "normalized", "noise_budget": 0.0, "noise_parts_every": 5},
+            "'normalized' is of the main measurement, which noise_budget 0 switches off",
         ),
         ({"noise_parts": "policy", "num_envs": 1}, "at least two groups of environments"),
         ({"noise_parts": "policy", "noise_parts_every": 0}, "noise_parts_every must be at least 1"),

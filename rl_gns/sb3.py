@@ -63,6 +63,9 @@ class NoiseScaleCallback(BaseCallback):
         halflife: observations after which a measurement weighs half; by default 100 000, or 16 measurements'
             worth where that is more.
         confidence: of the interval.
+        normalized: count every measured rollout alike instead of by the square of its gradient, see
+            `Moments.normalized`: known where a few rollouts with enormous gradients rule the plain averages. Signal
+            and noise are then shares.
         verbose: as in SB3.
 
     Raises:
@@ -78,6 +81,7 @@ class NoiseScaleCallback(BaseCallback):
         *,
         halflife: float | None = None,
         confidence: float = 0.95,
+        normalized: bool = False,
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
@@ -86,6 +90,7 @@ class NoiseScaleCallback(BaseCallback):
                 raise ValueError(f"{name} must be a whole number, at least {least}, got {value}")
         NoiseScaleMeter(1, 1.0 if halflife is None else halflife, confidence)  # refuses what it can't use
         self.groups, self.every, self.halflife, self.confidence = groups, every, halflife, confidence
+        self.normalized = normalized
         self.history: list[dict[str, float]] = []
         """One row per measurement, `pandas.DataFrame(callback.history)`: `observations` (the model's
         num_timesteps), and the reading then, in the columns of `Run.metrics()`."""
@@ -101,6 +106,7 @@ class NoiseScaleCallback(BaseCallback):
     def state_dict(self) -> dict[str, Any]:
         """All state as plain numbers, lists and dicts."""
         return {
+            "normalized": self.normalized,
             "rollout": self._rollout,
             "rollouts_seen": self._rollouts_seen,
             "meter": None if self._meter is None else self._meter.state_dict(),
@@ -111,11 +117,15 @@ class NoiseScaleCallback(BaseCallback):
         """Go on where `state_dict` was taken; before `learn`.
 
         Raises:
-            ValueError: the state lacks something, or `halflife` or `confidence` differ from it.
+            ValueError: the state lacks something, or `halflife`, `confidence` or `normalized` differ from it.
         """
         if missing := {"rollout", "rollouts_seen", "meter", "history"} - state.keys():
             raise ValueError(
                 f"the saved state lacks {', '.join(sorted(missing))}: was it saved by NoiseScaleCallback?"
+            )
+        if (was := state.get("normalized", False)) != self.normalized:
+            raise ValueError(
+                f"the saved state has normalized={was}, this callback {self.normalized}: make them agree"
             )
         meter = None
         if state["meter"] is not None:
@@ -158,7 +168,7 @@ class NoiseScaleCallback(BaseCallback):
         if self._meter is None:
             raise RuntimeError("a rollout ended before learn() began")
         if self._rollouts_seen % self.every == 0:
-            found = rollout_moments(model, self.groups)
+            found = rollout_moments(model, self.groups, self.normalized)
             self._meter.update(found, self.every * self._rollout * model.rollout_buffer.n_envs)
             self._reading = self._meter.read()
             self.history.append({"observations": float(model.num_timesteps), **_columns(self._reading)})
@@ -167,10 +177,11 @@ class NoiseScaleCallback(BaseCallback):
             self.logger.record(f"noise/{name.removeprefix('noise_')}", value)
 
 
-def rollout_moments(model: PPO | A2C, groups: int) -> Moments:
+def rollout_moments(model: PPO | A2C, groups: int, normalized: bool = False) -> Moments:
     """Moments of ONE environment's gradient on the model's full rollout buffer, at its present weights.
 
-    The model is left as it was. Raises ValueError where `groups` does not divide n_envs.
+    With `normalized` divided by the mean square of a group's. The model is left as it was. Raises ValueError where
+    `groups` does not divide n_envs.
     """
     buffer, policy = model.rollout_buffer, model.policy
     parts = _parts(groups, buffer.n_envs * buffer.buffer_size)
@@ -197,7 +208,7 @@ def rollout_moments(model: PPO | A2C, groups: int) -> Moments:
             for part in range(parts)
         ]
         found = accumulated_moments(torch.cat(norms), policy.named_parameters())
-    return found.regrouped(buffer.n_envs // groups)
+    return (found.normalized() if normalized else found).regrouped(buffer.n_envs // groups)
 
 
 def losses(model: PPO | A2C, samples: RolloutBufferSamples) -> Tensor:

@@ -347,6 +347,31 @@ def test_goes_on_with_a_saved_model(tmp_path):
     assert other.read().value is None
 
 
+def test_every_rollout_counted_alike():
+    plain, alike = NoiseScaleCallback(2, halflife=1e9), NoiseScaleCallback(2, halflife=1e9, normalized=True)
+    model = model_of(A2C).learn(12 * T * N, callback=[plain, alike])
+    assert len(alike.history) == 12
+    first, shares = plain.history[0], alike.history[0]
+    # Groups of N / 2 environments, so that a group's noise is 2 / N of one's.
+    square = first["signal"] + first["noise"] * 2 / N
+    assert shares["signal"] == pytest.approx(first["signal"] / square)
+    assert shares["noise"] == pytest.approx(first["noise"] / square)
+    last = alike.read()
+    assert last.signal + last.noise * 2 / N == pytest.approx(1)
+    assert last.signal / last.noise != pytest.approx(plain.read().signal / plain.read().noise, rel=1e-3)
+    state = json.loads(json.dumps(alike.state_dict()))
+    again = NoiseScaleCallback(2, halflife=1e9, normalized=True)
+    again.load_state_dict(state)
+    assert again.read() == last
+    refuse(
+        "saved state has normalized=True, this callback False",
+        lambda: NoiseScaleCallback(2).load_state_dict(state),
+    )
+    old = {name: value for name, value in plain.state_dict().items() if name != "normalized"}
+    NoiseScaleCallback(2, halflife=1e9).load_state_dict(old)  # of the version before
+    assert model.num_timesteps == 12 * T * N
+
+
 def refuse(match: str, action: Any) -> None:
     with pytest.raises(ValueError, match=match) as error:
         action()

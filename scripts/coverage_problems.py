@@ -102,6 +102,26 @@ def signal_and_noise(units: Array) -> tuple[Array, Array]:
     return (k * q - mean_q_i) / (k - 1), k / (k - 1) * (mean_q_i - q)
 
 
+class Spiky:
+    """A problem at rest whose gradients are `times` as long in one update of `every`; B_simple is as it was.
+
+    With `alike` every update counts alike, as in `Moments.normalized`: signal and noise are shares of their sum.
+    """
+
+    def __init__(self, at_rest: Problem, alike: bool, times: float = 30.0, every: float = 50.0) -> None:
+        self.at_rest, self.alike, self.times, self.every = at_rest, alike, times, every
+        self.truth = at_rest.truth
+        self.name = f"{at_rest.name}, {'alike' if alike else 'plain'}"
+
+    def sample(self, rng: np.random.Generator, repetitions: int, updates: int) -> tuple[Array, Array]:
+        """As the protocol says."""
+        signal, noise = self.at_rest.sample(rng, repetitions, updates)
+        if self.alike:  # the length of its gradients then drops out of an update
+            return signal / (signal + noise), noise / (signal + noise)
+        square = np.where(rng.random(signal.shape) < 1 / self.every, self.times**2, 1.0)
+        return signal * square, noise * square
+
+
 class Moving:
     """A Gaussian problem whose |G|² and tr(Σ) change; B_simple is their weighted averages' ratio over the window.
 

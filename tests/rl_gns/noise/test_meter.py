@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl_gns.noise import Moments, NoiseScale, NoiseScaleMeter
+from rl_gns.noise import Moments, NoiseScale, NoiseScaleMeter, moments
 from rl_gns.noise.history import History
 from rl_gns.noise.interval import (
     BLOCKS_PER_HALFLIFE,
@@ -246,3 +246,21 @@ def test_state_of_another_meter_is_refused():
     del state["blocks"]
     with pytest.raises(ValueError, match="lacks blocks"):
         NoiseScaleMeter(5, 4000).load_state_dict(state)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_shares_without_a_signal_have_a_bound_all_the_same():
+    """Normalized signal and noise add up to a constant: what x leaves unknown y doesn't, and no error is left over."""
+    rng = np.random.default_rng(0)
+    meter = NoiseScaleMeter(5, 1e6)
+    unknown = 0
+    for _ in range(200):
+        g = rng.normal(size=(4, 30))
+        of_mean = float((g.mean(0) ** 2).sum())
+        meter.update(moments((g**2).sum(1).tolist(), of_mean).normalized())
+        reading = meter.read()
+        if reading.observations >= 20 * 40 and reading.signal < 0:
+            unknown += 1
+            assert reading.value is None
+            assert 0 < reading.low < math.inf
+    assert unknown > 10

@@ -228,11 +228,11 @@ CLOSING = """
   signal or noise is averaged from, the reading is *unknown*. An A2C run on Breakout at too high a rate once had an
   update with some 10^4 times the usual |G|²; without this rule it read as a narrow interval around that one update
   for many half-lives. What is older than six half-lives is forgotten, so the reading comes back after six.
-* **Updates of very different lengths: wide, or no interval.** Where one update of fifty has a gradient thirty times as long
-  (rows named *plain*), the reading is unknown for instance 84 % of the time where the signal asks for 5. With every update
-  counted alike (*alike*; `--noise-parts normalized`) it covers as at rest, but for few directions of noise and few units: the
-  noise scale then reads too large, by 16 % at d_eff 2, K 4, 3 B and by 4 % at the bandit's, and a hundred updates are
-  enough to see that.
+* **Updates of very different lengths: wide, or no interval.** Where one update of fifty has a gradient thirty times
+  as long (rows named *plain*), the reading is unknown for instance 84 % of the time where the signal asks for 5. With
+  every update counted alike (*alike*; `--noise-parts normalized`) it covers as at rest, but for few directions of
+  noise and few units: the noise scale then reads too large, by 16 % at d_eff 2, K 4, 3 B and by 4 % at the bandit's,
+  and a hundred updates are enough to see that.
 * Fewer than eight updates give no interval.
 * **Another confidence: cautious below 95 %.** Intervals of 99 % cover 98.2 to 99.1 %, of 90 % 89.8 to 92.7, of 80 %
   79.6 to 84.9 and of 50 % 47.8 to 58.7, mostly above. Half of it is the margin for correlation: without it one row

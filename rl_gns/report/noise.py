@@ -79,6 +79,9 @@ def figure(run: Run, path: Path) -> None:
     millions = metrics["observations"] / 1e6
     _draw_score(upper["score"], millions, metrics, run.episodes())
     _draw_noise(upper["noise"], millions, metrics, f"{100 * config.confidence:g} % interval")
+    alike = parts[parts["part"] == noise_parts.ALIKE] if len(parts) else parts
+    if len(alike):
+        _draw_alike(upper["noise"], alike["observations"] / 1e6, alike, metrics, band=True)
     upper["noise"].set_xlabel("observations (millions)")
     upper["noise"].set_xlim(upper["score"].get_xlim())  # the games' and the rows' first observations differ
     bottom, top = upper["noise"].get_ylim()
@@ -96,6 +99,9 @@ def figure(run: Run, path: Path) -> None:
     right = upper["by_score"]
     order = metrics.dropna(subset=["score", "noise_scale_low"]).sort_values("score")
     _draw_noise(right, order["score"], order)
+    if len(alike):
+        scores = alike.merge(metrics[["observations", "score"]], on="observations").dropna(subset=["score"])
+        _draw_alike(right, scores["score"], scores, order)
     right.set_xlabel("score (mean of the last 100 games)")
     right.set_title("against score", fontsize=9)
     if order.empty:
@@ -130,6 +136,20 @@ def _draw_score(axes: Axes, x: pd.Series, metrics: pd.DataFrame, episodes: pd.Da
         axes.legend(loc="best", fontsize=7, frameon=False)
     else:
         noise_parts.say(axes, "no game has ended yet")
+
+
+def _draw_alike(
+    axes: Axes, x: pd.Series, alike: pd.DataFrame, metrics: pd.DataFrame, band: bool = False
+) -> None:
+    """The noise scale with every update counted alike, onto the panel of the main measurement."""
+    value = alike["noise_scale"]
+    if band:
+        noise_parts.band(axes, x, alike, BLUE, 0.12)
+        axes.plot(x, value, color=BLUE, lw=1.4, marker=".", ms=3, label="every update counted alike")
+    else:
+        axes.plot(x, value, ".", color=BLUE, ms=4, alpha=0.7, label="every update counted alike")
+    noise_parts.limit(axes, pd.concat([alike, metrics]))
+    axes.legend(loc="best", fontsize=7, frameon=False)
 
 
 def _draw_noise(axes: Axes, x: pd.Series, metrics: pd.DataFrame, interval: str = "") -> None:

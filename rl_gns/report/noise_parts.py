@@ -8,6 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 # Okabe & Ito's colours, told apart with any colour vision.
+ALIKE = "normalized"
+TITLES = {ALIKE: "parts, every update counted alike"}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
 
 
@@ -51,11 +53,15 @@ def text(parts: pd.DataFrame) -> str:
 
 
 def panels(parts: pd.DataFrame) -> dict[str, list[str]]:
-    """Title of each panel -> parts drawn in it; families (`layers/…`, `epochs/…`) have one of their own."""
+    """Title of each panel -> parts drawn in it; families (`layers/…`, `epochs/…`) have one of their own.
+
+    The whole loss with every update counted alike is none of them: it is drawn beside the main measurement.
+    """
     found: dict[str, list[str]] = {}
     for part in parts["part"].unique():
         family, _, member = str(part).partition("/")
-        found.setdefault(family if member else "parts of the loss", []).append(part)
+        if part != ALIKE:
+            found.setdefault(TITLES.get(family, family) if member else "parts of the loss", []).append(part)
     return found
 
 

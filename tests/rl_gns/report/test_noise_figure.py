@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,6 +56,35 @@ def test_nothing_known_at_all(parts: pd.DataFrame) -> None:
     nothing = parts.assign(noise_scale=NAN, noise_scale_low=0.0, noise_scale_high=math.inf)
     noise_parts.draw(axes, nothing, ["policy"], "parts")
     assert [text.get_text() for text in axes.texts] == ["no reading yet"]
+
+
+def test_every_update_counted_alike_is_drawn_beside_the_main_measurement(
+    parts: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["normalized", "normalized/policy", "policy", "layers/conv1"]
+    assert noise_parts.panels(pd.concat([parts.assign(part=name) for name in names])) == {
+        "parts, every update counted alike": ["normalized/policy"],
+        "parts of the loss": ["policy"],
+        "layers": ["layers/conv1"],
+    }
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: seen.append(figure))
+    metrics = parts.drop(columns="part").assign(score=[1.0, 2.0, 3.0, 4.0, 5.0], games=9)
+    run = SimpleNamespace(
+        config=SimpleNamespace(env="e", algo="a2c", num_envs=4, rollout=5, seed=1, confidence=0.95, batch=20),
+        metrics=lambda: metrics,
+        episodes=lambda: pd.DataFrame({"observations": [1e6], "score": [1.0]}),
+        noise_parts=lambda: parts.assign(part="normalized", noise_scale=parts["noise_scale"] * 5),
+    )
+    noise.figure(run, tmp_path / "n.png")
+    _, lower, right = sorted(seen[0].get_axes(), key=lambda axes: (axes.get_xlabel() != "", axes.get_title()))
+    for axes in (lower, right):
+        line = next(line for line in axes.get_lines() if line.get_label() == "every update counted alike")
+        assert np.nanmax(line.get_ydata()) == 750
+        bottom, top = axes.get_ylim()
+        assert bottom < 100
+        assert top > 750
+    assert len(seen[0].get_axes()) == 3
 
 
 def test_the_table_says_the_run_s_own_confidence_and_units() -> None:

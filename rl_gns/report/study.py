@@ -40,7 +40,8 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
     path = path or report_folder(study) / "report.html"
     outcomes = study.outcomes()
     fits = fit_study(study, seed, bootstrap, outcomes)
-    drawn = draw(study, fits, outcomes)
+    scope = of_study(study, outcomes, fits, seed)
+    drawn = draw(study, fits, outcomes, scope.parts)
     sections = []
     for name, (title, said, figure) in drawn.items():
         svg = rendered(figure, "svg")
@@ -48,7 +49,6 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         put(path.parent / "figures" / f"{name}.png", rendered(figure, "png"))
         sections.append(Section(title, said, svg))
     runs = runs_table(study, outcomes)
-    scope = of_study(study, outcomes, fits, seed)
     judged = claims.claims([scope])
     smoothing = smoothing_table(study, outcomes, seed, bootstrap)
     found = {**fits.tables(), "smoothing": smoothing, "runs": runs, **tables_of([scope])}

@@ -16,7 +16,7 @@ from rl_gns.report.contents import paper_of
 from rl_gns.report.study import report
 from rl_gns.studies.study import Study, load_study
 from rl_gns.training import config as configs
-from rl_gns.training.metrics import MetricsWriter
+from rl_gns.training.metrics import MetricsWriter, read_table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TEXT = """
@@ -94,6 +94,45 @@ def test_every_figure_comes_with_a_sentence_of_what_is_seen(path: Path) -> None:
     assert text.count('<p class="seen">') >= FIGURES
     assert "B_crit is " in text
     assert "more environments at" in text or "longer rollouts at" in text or "can&#x27;t tell at" in text
+
+
+def test_the_smoothing_table_is_on_the_page_row_by_row(path: Path) -> None:
+    rows = pd.read_csv(path.parent / "tables" / "smoothing.csv")
+    assert set(rows["halflife"]) == {1000, 500, 250}
+    table = re.search(r"Fronts by half-life of the score.*?<table.*?</table>", path.read_text(), re.DOTALL)
+    assert table is not None
+    names, *shown = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in table[0].split("<tr")[1:]
+    ]
+    assert len(shown) == len(rows)
+    for name in ("halflife", "e_min"):
+        cells = [row[names.index(name.replace("_", " "))] for row in shown]
+        for cell, value in zip(cells, rows[name], strict=True):
+            if not np.isnan(value):
+                assert float(cell.replace(",", "")) == pytest.approx(value, rel=0.01)
+    assert rows["e_min"].notna().any()
+
+
+def test_every_update_counted_alike_has_a_figure_where_runs_measured_it(tmp_path: Path) -> None:
+    study = played(tmp_path, rollout="[5]")
+    without = report(study, bootstrap=0).read_text()
+    for run in study.plan():
+        at = read_table(study.folder(run) / "metrics.db", "metrics")["observations"]
+        writer = MetricsWriter(study.folder(run) / "metrics.db")
+        for k in range(1, 11):
+            row = {"noise_scale": 40.0 * run.seed, "noise_scale_low": 10.0, "noise_scale_high": 200.0}
+            writer.write(10**6 + k, {"observations": float(at[k - 1])}, {}, [], [("normalized", row)])
+        writer.close()
+    page = report(study, bootstrap=0)
+    text = page.read_text()
+    assert text.count("<img ") == without.count("<img ") + 1
+    assert "Noise scale along the runs, every update counted alike" in text
+    assert "every update counted alike" not in without
+    # Seeds of 40 and 80: their geometric mean, at every batch.
+    assert re.search(
+        r"noise scale is 57 \(40 to 80\) at a batch of 10 and 57 \(40 to 80\) at [\d.,k]+;", text
+    )
+    assert (page.parent / "figures" / "noise-scale-alike.svg").stat().st_size > 1000
 
 
 def test_a_finished_page_says_nothing_of_progress_and_judges(path: Path) -> None:

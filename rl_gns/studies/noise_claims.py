@@ -7,7 +7,6 @@ and give the paper's own number over the same goals where it has one.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ import pandas as pd
 from rl_gns.analysis import Interval
 from rl_gns.analysis.claims import Band, Claim, Draws, claim, combined, of_interval, of_slope, ratio, unknown
 from rl_gns.studies.front_claims import _over
-from rl_gns.studies.predictors import OWN
 from rl_gns.studies.scope import Key, Scope
 from rl_gns.studies.seeds import over_seeds
 
@@ -25,8 +23,6 @@ RATIO, MEAN_RATIO, ALIKE = Band(3, 12), Band(0.7, 8), Band(0.5, 2)
 SPIKE, PARTS = Band(low=5), Band(3, 30)
 START = Band(50, 2000)
 SPAN = 8.0
-ALIKE_UPDATES = "normalized"
-"""Part of the runs in which every update counts alike, see docs/noise_parts.md; its claims have a u in their codes."""
 SAYS = {
     "N1": "B_crit over the published one",
     "N1e": "E_min over the published one",
@@ -43,11 +39,11 @@ SAYS = {
 }
 
 
-def ratios(scope: Scope, part: str = OWN) -> list[tuple[Key, Draws]]:
+def ratios(scope: Scope) -> list[tuple[Key, Draws]]:
     """B_simple over B_crit at equal score, of every front where both are known."""
     found = []
     for key in scope.keys:
-        noise, b_crit = scope.noise(key, "noise_scale", part), scope.b_crit(key)
+        noise, b_crit = scope.noise(key, "noise_scale"), scope.b_crit(key)
         if noise is not None and b_crit is not None:
             found.append((key, ratio(noise, b_crit)))
     return found
@@ -58,12 +54,6 @@ def noise_claims(scope: Scope) -> list[Claim]:
     rows = [_grown(scope, "N3"), _grown(scope, "N4"), _ratio(scope)]
     if scope.owned:
         rows += [*_published(scope), _mean(scope), _alike(scope), _transient(scope), _parts(scope)]
-    if len(scope.parts) and ALIKE_UPDATES in set(scope.parts["part"]):
-        again = [_grown(scope, "N4", ALIKE_UPDATES)]
-        again += [made(scope, ALIKE_UPDATES) for made in (_ratio, _mean, _alike)]
-        rows += [
-            replace(row, code=f"{row.code}u", says=f"{row.says}; every update counted alike") for row in again
-        ]
     if scope.atari:
         rows.append(_start(scope))
     return [*rows, *_axes(scope)]
@@ -127,19 +117,19 @@ def _coverage(scope: Scope) -> str:
     return f"goals reach {goals[-1]:g} of the paper's {theirs.max():g}"
 
 
-def _grown(scope: Scope, code: str, part: str = OWN) -> Claim:
+def _grown(scope: Scope, code: str) -> Claim:
     band = FLAT if scope.task == "pong" else GROWTH
     found, used = [], []
     for length in sorted({key[0] for key in scope.keys}):
         values = []
         for key in (key for key in scope.keys if key[0] == length):
-            value = scope.b_crit(key) if code == "N3" else scope.noise(key, "noise_scale", part)
+            value = scope.b_crit(key) if code == "N3" else scope.noise(key, "noise_scale")
             values += [] if value is None else [(key, value)]
         if len(values) > 1:
             # B_simple is high once more where the score is still that of the random policy: its floor is the start.
             first = values[0] if code == "N3" else min(values[:-1], key=lambda entry: entry[1].value)
             last = values[-1]
-            again = of_interval(*last[1].interval, scope.deviates(f"growth/{code}/{length}{_of(part)}"))
+            again = of_interval(*last[1].interval, scope.deviates(f"growth/{code}/{length}"))
             found.append(ratio(again, first[1]))
             used += [first[0], last[0]]
     if not found:
@@ -161,12 +151,8 @@ def _papers_growth(scope: Scope, code: str, used: list[Key]) -> str:
     return f", where the paper's grows {last / first:.2g}-fold" if first and last else ""
 
 
-def _of(part: str) -> str:
-    return "" if part == OWN else f"/{part}"
-
-
-def _ratio(scope: Scope, part: str = OWN) -> Claim:
-    found = ratios(scope, part)
+def _ratio(scope: Scope) -> Claim:
+    found = ratios(scope)
     if not found:
         why = "no goal has both a critical batch and a noise scale"
         return unknown("N5", SAYS["N5"], scope.name, RATIO, why, scope.runs())
@@ -174,19 +160,21 @@ def _ratio(scope: Scope, part: str = OWN) -> Claim:
     measured = combined([draws for _, draws in found], np.median).interval
     why = _over(keys)
     if scope.owned:
-        met = pd.concat([scope.met(key, part) for key in keys])
+        met = pd.concat([scope.points(key) for key in keys])
+        met = met[~met["censored"]]
         why += f"; known in {int(met['noise_scale'].notna().sum())} of {len(met)} runs there"
     return claim("N5", SAYS["N5"], scope.name, RATIO, measured, why, scope.runs(*keys))
 
 
-def _mean(scope: Scope, part: str = OWN) -> Claim:
+def _mean(scope: Scope) -> Claim:
     found, used, known = [], [], []
     for key in scope.hardest:
-        noise, b_crit = scope.noise(key, "mean_noise_scale", part), scope.b_crit(key)
+        noise, b_crit = scope.noise(key, "mean_noise_scale"), scope.b_crit(key)
         if noise is not None and b_crit is not None:
             found.append(ratio(noise, b_crit))
             used.append(key)
-            known.append(float(scope.met(key, part)["known_share"].mean()))
+            met = scope.points(key)
+            known.append(float(met[~met["censored"]]["known_share"].mean()))
     if not found:
         why = "no goal has both a critical batch and a mean noise scale"
         return unknown("N6", SAYS["N6"], scope.name, MEAN_RATIO, why, scope.runs())
@@ -195,17 +183,17 @@ def _mean(scope: Scope, part: str = OWN) -> Claim:
     return claim("N6", SAYS["N6"], scope.name, MEAN_RATIO, measured, why, scope.runs(*used))
 
 
-def _alike(scope: Scope, part: str = OWN) -> Claim:
+def _alike(scope: Scope) -> Claim:
     """A line through ln B_simple over ln B: its change over an eightfold batch, whichever way."""
     found, used = [], []
     for length in sorted({key[0] for key in scope.keys}):
         for key in sorted((key for key in scope.keys if key[0] == length), reverse=True):
-            met = scope.met(key, part)
-            met = met[met["noise_scale"] > 0]
+            met = scope.points(key)
+            met = met[~met["censored"] & (met["noise_scale"] > 0)]
             if met["batch"].nunique() >= 3 and met["batch"].max() >= SPAN * met["batch"].min():
                 cells = met.assign(y=np.log(met["noise_scale"])).groupby("batch")["y"].mean()
                 x = np.log(cells.index.to_numpy(dtype=float)) / math.log(SPAN)
-                found.append(of_slope(x, cells.to_numpy(), scope.deviates(f"alike/{length}{_of(part)}")))
+                found.append(of_slope(x, cells.to_numpy(), scope.deviates(f"alike/{length}")))
                 used.append(key)
                 break
     if not found:

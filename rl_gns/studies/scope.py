@@ -14,7 +14,7 @@ from rl_gns.analysis import Front, fit_front, paper_fronts, paper_noise_scale, p
 from rl_gns.analysis.claims import Draws, deviates, of_interval
 from rl_gns.studies.fits import Fits, fit
 from rl_gns.studies.fitting import fit_study
-from rl_gns.studies.predictors import OWN, readings
+from rl_gns.studies.predictors import readings
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.seeds import over_seeds
 from rl_gns.studies.study import COLUMNS, Study
@@ -82,37 +82,20 @@ class Scope:
             front.b_crit, front.b_crit_low, front.b_crit_high, self.deviates(f"b_crit/{key[0]}")
         )
 
-    def met(self, key: Key, part: str = OWN) -> pd.DataFrame:
-        """`points` that reached the goal, their noise scales those of a part of `parts`."""
-        points = self.points(key)
-        points = points[~points["censored"]]
-        if part == OWN:
-            return points
-        parts = self.parts if len(self.parts) else pd.DataFrame(columns=["rollout", "goal", "part", "id"])
-        some = parts[(parts["rollout"] == key[0]) & (parts["goal"] == key[1]) & (parts["part"] == part)]
-        some = some.drop_duplicates("id").set_index("id")
-        names = {"noise_scale": "local", "mean_noise_scale": "mean", "known_share": "known_share"}
-        return points.assign(
-            **{
-                name: points["id"].map(some[theirs]).astype(float) if theirs in some else math.nan
-                for name, theirs in names.items()
-            }
-        )
-
-    def noise(self, key: Key, name: str, part: str = OWN) -> Draws | None:
+    def noise(self, key: Key, name: str) -> Draws | None:
         """`noise_scale` or `mean_noise_scale` at a goal over its runs; the interval is over seeds, or, where every
         batch size has one, over batch sizes: the noise scale is not to depend on them."""
-        met = self.met(key, part)
-        source = f"{name}/{key}" if part == OWN else f"{part}/{name}/{key}"
+        met = self.points(key)
+        met = met[~met["censored"]]
         if not self.owned and met[name].notna().any():
             value = float(met[name].iloc[0])
-            return of_interval(value, value / READ, value * READ, self.deviates(source))
+            return of_interval(value, value / READ, value * READ, self.deviates(f"{name}/{key}"))
         found = over_seeds(met[name], met["num_envs"], self.seed)
         if math.isnan(found.low):
             found = over_seeds(met[name], seed=self.seed)
         if math.isnan(found.value):
             return None
-        return of_interval(found.value, found.low, found.high, self.deviates(source))
+        return of_interval(found.value, found.low, found.high, self.deviates(f"{name}/{key}"))
 
     def published(self) -> pd.DataFrame:
         """The paper's goals of this task: goal, critical_batch, simple_noise_scale, fitted, e_min; empty for others.

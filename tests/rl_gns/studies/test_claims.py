@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from functools import cache
@@ -76,46 +75,6 @@ def test_the_exact_law_passes() -> None:
         "goals reach 3 of the paper's 600; from 2 to 3, where the paper's grows 1.6-fold" in found["N3"].why
     )
     assert found["N3"].measured.value == pytest.approx(122 / 74, rel=0.1)
-
-
-def with_part(scope: Scope, ratio: float, noise_power: float = 0.0, part: str = "normalized") -> Scope:
-    """The same runs' other reading: `ratio` B_crit (B/100)^noise_power at the goal, half of it until there."""
-    points = scope.fits.points
-    local = points["goal"].map(B_CRIT) * ratio * (points["batch"] / 100) ** noise_power
-    parts = points[["id", "rollout", "num_envs", "batch", "seed", "goal"]].assign(
-        part=part, local=local, mean=local / 2, known_share=0.5, at_least=math.nan, signal=1.0, noise=1.0
-    )
-    return dataclasses.replace(scope, parts=parts)
-
-
-def test_with_every_update_counted_alike_the_noise_claims_are_made_once_more() -> None:
-    plain = made(ratio=30, noise_power=1.0)
-    found = by_code(claims([with_part(plain, ratio=6)]))
-    assert {code: found[code].verdict for code in ("N5", "N7")} == dict.fromkeys(("N5", "N7"), "fail")
-    assert {code: found[code].verdict for code in ("N5u", "N6u", "N7u")} == dict.fromkeys(
-        ("N5u", "N6u", "N7u"), "pass"
-    )
-    assert found["N5u"].measured.value == pytest.approx(6, rel=0.15)
-    assert found["N6u"].measured.value == pytest.approx(3, rel=0.15)
-    assert found["N7u"].measured.value == pytest.approx(1, rel=0.01)
-    assert "known on 50% of the updates" in found["N6u"].why
-    assert found["N4u"].measured.value == pytest.approx(122 / 74, rel=0.01)
-    for code in ("N4u", "N5u", "N6u", "N7u"):
-        assert found[code].says == found[code[:-1]].says + "; every update counted alike"
-        assert found[code].runs
-    # What the plain reading says does not move, and another part is not taken for it.
-    alone = by_code(claims([plain]))
-    assert all(found[code] == alone[code] for code in alone)
-    assert set(by_code(claims([with_part(plain, ratio=6, part="policy")]))) == set(alone)
-
-
-def test_a_part_that_few_runs_measured_is_known_in_those() -> None:
-    scope = with_part(made(), ratio=6)
-    few = dataclasses.replace(scope, parts=scope.parts[scope.parts["seed"] == 1])
-    found = by_code(claims([few]))
-    assert found["N5u"].why.endswith("known in 22 of 66 runs there")
-    none = dataclasses.replace(scope, parts=scope.parts.assign(local=math.nan, mean=math.nan))
-    assert {by_code(claims([none]))[code].verdict for code in ("N4u", "N5u", "N6u", "N7u")} == {"can't tell"}
 
 
 def test_broken_studies_fail() -> None:

@@ -64,7 +64,7 @@ class NoiseScaleCallback(BaseCallback):
             worth where that is more.
         confidence: of the interval.
         normalized: count every measured rollout alike instead of by the square of its gradient, see
-            `Moments.normalized`: known where a few rollouts with enormous gradients rule the plain averages. Signal
+            `Moments.normalized`: the noise scale of the usual rollout, where a few enormous ones rule the plain. Signal
             and noise are then shares.
         verbose: as in SB3.
 

@@ -38,7 +38,11 @@ class Moments(NamedTuple):
         it by the square of its gradient and a single one can rule them. Flipping the sign of single units' gradients
         leaves mean qᵢ as it is, so where there is no signal and noise is symmetric, the expectation is exactly 0. A
         small signal reads n d / (n d + 2) of what it is, with n units and normal noise that is alike in d directions
-        and in no other: two thirds for n = 4 and d = 1, all of it where d is large. To be taken before `regrouped`.
+        and in no other: two thirds for n = 4 and d = 1, all of it where d is large.
+
+        It is B_simple where gradients differ in length from update to update. Where they differ within one, as with
+        rare rewards, updates without any count for more than they should, the fewer environments the more: the reading
+        is that of the usual update, and depends on the batch. To be taken before `regrouped`.
         """
         square = self.signal + self.noise
         return Moments(self.signal / square, self.noise / square, self.units) if square > 0 else self

@@ -10,25 +10,17 @@ from matplotlib.figure import Figure
 
 from rl_gns.analysis import paper_fronts, paper_task
 from rl_gns.report import figures, maps, sentences
-from rl_gns.report.noise_parts import ALIKE
 from rl_gns.studies.fits import Fits
-from rl_gns.studies.predictors import OWN
 from rl_gns.studies.results import Outcome
-from rl_gns.studies.seeds import over_seeds
 from rl_gns.studies.study import Study
 
 PAPERS_ROLLOUT = 5
 
 
 def draw(
-    study: Study, fits: Fits, outcomes: Mapping[str, Outcome], parts: pd.DataFrame
+    study: Study, fits: Fits, outcomes: Mapping[str, Outcome]
 ) -> dict[str, tuple[str, list[str], Figure]]:
-    """Name -> title, what is drawn and what is seen, figure; figures with nothing to show are left out.
-
-    Args:
-        study, fits, outcomes: of one another.
-        parts: `predictors.readings` of them.
-    """
+    """Name -> title, what is drawn and what is seen, figure; figures with nothing to show are left out."""
     drawn: dict[str, tuple[str, list[str], Figure]] = {}
     paper = paper_of(study.spec.env)
     for rollout in sorted(fits.points["rollout"].unique()):
@@ -75,49 +67,25 @@ def draw(
             ],
             maps.two_axes(fits),
         )
-    for part, name, how in (
-        (OWN, "noise-scale", ""),
-        (ALIKE, "noise-scale-alike", ", every update counted alike"),
-    ):
-        curves = noise_curves(study, fits, outcomes, part)
-        if not curves:
-            continue
-        cells = fits.cells if part == OWN else noise_cells(parts, part)
-        drawn[name] = (
-            f"Noise scale along the runs{how}",
+    curves = noise_curves(study, fits, outcomes)
+    if curves:
+        drawn["noise-scale"] = (
+            "Noise scale along the runs",
             [
-                sentences.noise_scale(cells),
+                sentences.noise_scale(fits),
                 "Left: simple noise scale of every seed at the learning rate that served the hardest goal best, a "
                 "colour a batch size; gaps are where it is unknown. Right: interquartile mean over seeds "
-                "where each goal is reached, with 95 % intervals."
-                + ("" if part == OWN else " Signal and noise are divided by an update's mean square first."),
+                "where each goal is reached, with 95 % intervals.",
             ],
-            figures.noise_scale(cells, curves),
+            figures.noise_scale(fits, curves),
         )
     return drawn
 
 
-def noise_cells(parts: pd.DataFrame, part: str) -> pd.DataFrame:
-    """A part's noise scale where each goal is reached, over seeds.
-
-    Returns:
-        Columns goal, rollout, batch, noise_scale, noise_scale_low, noise_scale_high (NaN: unknown, one seed).
-    """
-    rows = []
-    for (goal, rollout, batch), some in parts[parts["part"] == part].groupby(["goal", "rollout", "batch"]):
-        value = over_seeds(some["local"])
-        rows.append([goal, rollout, batch, value.value, value.low, value.high])
-    names = ["goal", "rollout", "batch", "noise_scale", "noise_scale_low", "noise_scale_high"]
-    return pd.DataFrame(rows, columns=names)
-
-
 def noise_curves(
-    study: Study, fits: Fits, outcomes: Mapping[str, Outcome], part: str = OWN
+    study: Study, fits: Fits, outcomes: Mapping[str, Outcome]
 ) -> list[tuple[int, list[pd.DataFrame]]]:
-    """(batch, rows of each seed) at each batch size's best learning rate, shortest rollout, at most eight.
-
-    Rows are the metrics', or those of a part of the noise.
-    """
+    """(batch, metric rows of each seed) at each batch size's best learning rate, shortest rollout, at most eight."""
     met = fits.points[~fits.points["censored"]]
     met = met[met["rollout"] == met["rollout"].min()]
     runs = {
@@ -131,11 +99,10 @@ def noise_curves(
         best = hardest.loc[hardest["updates"].idxmin()]
         where = int(best["num_envs"]), int(best["rollout"]), float(best["learning_rate"])
         chosen = [runs[*where, seed] for seed in study.spec.seeds if (*where, seed) in runs]
-        table = "metrics" if part == OWN else "noise_parts"
-        seeds = [study.read(run, table, outcomes[run.id]) for run in chosen if outcomes[run.id].observations]
-        if part != OWN:
-            seeds = [rows[rows["part"] == part] for rows in seeds if len(rows)]
-        seeds = [rows for rows in seeds if rows["noise_scale"].notna().any()]
+        seeds = [
+            study.read(run, "metrics", outcomes[run.id]) for run in chosen if outcomes[run.id].observations
+        ]
+        seeds = [metrics for metrics in seeds if metrics["noise_scale"].notna().any()]
         if seeds:
             curves.append((int(best["batch"]), seeds))
     return curves[:: max(1, int(np.ceil(len(curves) / 8)))]

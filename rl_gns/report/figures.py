@@ -174,13 +174,12 @@ def learning_rates(fits: Fits) -> Figure:
     return figure
 
 
-def noise_scale(cells: pd.DataFrame, curves: list[tuple[int, list[pd.DataFrame]]]) -> Figure:
+def noise_scale(fits: Fits, curves: list[tuple[int, list[pd.DataFrame]]]) -> Figure:
     """Noise scale along the runs, and at equal score against batch.
 
     Args:
-        cells: one row per goal, rollout and batch: noise_scale over the seeds there with its _low and _high.
-        curves: (batch, rows of each seed at that batch's best learning rate), ascending; columns observations and
-            noise_scale.
+        fits: of the study.
+        curves: (batch, metric rows of each seed at that batch's best learning rate), ascending.
     """
     figure, (along, at_score) = panels(2)
     for (batch, seeds), colour in zip(curves, colours(len(curves)), strict=True):
@@ -188,10 +187,10 @@ def noise_scale(cells: pd.DataFrame, curves: list[tuple[int, list[pd.DataFrame]]
             label = f"{batch:,}" if i == 0 else None
             x, y = metrics["observations"], metrics["noise_scale"]
             along.plot(x, y, ".-", ms=3, lw=0.8, alpha=0.8, color=colour, label=label)
-    goals = sorted(cells["goal"].unique())
-    lengths = sorted(cells["rollout"].unique())
+    goals = sorted(fits.cells["goal"].unique())
+    lengths = sorted(fits.cells["rollout"].unique())
     for i, (goal, colour) in enumerate(zip(goals, colours(len(goals)), strict=True)):
-        rows = cells[(cells["goal"] == goal) & (cells["rollout"] == lengths[0])]
+        rows = fits.cells[(fits.cells["goal"] == goal) & (fits.cells["rollout"] == lengths[0])]
         rows = rows[rows["noise_scale"].notna()]
         shift = 1.05 ** (i - (len(goals) - 1) / 2)
         value = rows["noise_scale"]

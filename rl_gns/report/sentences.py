@@ -95,13 +95,9 @@ def two_axes(fits: Fits) -> list[str]:
     return lines
 
 
-def noise_scale(cells: pd.DataFrame) -> str:
-    """Whether the noise scale at equal score depends on the batch, at the hardest goal and shortest rollout.
-
-    Args:
-        cells: as `figures.noise_scale` draws them.
-    """
-    cells = cells[cells["noise_scale"].notna()]
+def noise_scale(fits: Fits) -> str:
+    """Whether the noise scale at equal score depends on the batch, at the hardest goal and shortest rollout."""
+    cells = fits.cells[fits.cells["noise_scale"].notna()]
     if cells.empty:
         return "The noise scale is known at no goal."
     shortest = cells[cells["rollout"] == cells["rollout"].min()]

@@ -40,8 +40,7 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
     path = path or report_folder(study) / "report.html"
     outcomes = study.outcomes()
     fits = fit_study(study, seed, bootstrap, outcomes)
-    scope = of_study(study, outcomes, fits, seed)
-    drawn = draw(study, fits, outcomes, scope.parts)
+    drawn = draw(study, fits, outcomes)
     sections = []
     for name, (title, said, figure) in drawn.items():
         svg = rendered(figure, "svg")
@@ -49,6 +48,7 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         put(path.parent / "figures" / f"{name}.png", rendered(figure, "png"))
         sections.append(Section(title, said, svg))
     runs = runs_table(study, outcomes)
+    scope = of_study(study, outcomes, fits, seed)
     judged = claims.claims([scope])
     smoothing = smoothing_table(study, outcomes, seed, bootstrap)
     found = {**fits.tables(), "smoothing": smoothing, "runs": runs, **tables_of([scope])}

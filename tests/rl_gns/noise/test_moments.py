@@ -185,5 +185,26 @@ def test_an_update_a_thousand_times_the_others_does_not_rule_the_normalized_mome
     assert plain > 0.9 * sum(m.noise for m in spiky)
 
 
+def test_rare_large_gradients_are_told_the_better_the_more_environments_there_are():
+    """What shares can't do: environments with an event in a thirtieth of their rollouts, all along one direction."""
+    rng, p, length, d = np.random.default_rng(2), 0.03, 10.0, 50
+    truth = (1 + p * (1 - p) * length**2) / (0.1**2 + (p * length) ** 2)  # 39 environments
+    found = {}
+    for n in (4, 64):
+        g = rng.normal(size=(4000, n, d)) / math.sqrt(d)
+        g[:, :, 0] += 0.1
+        g[:, :, 1] += length * (rng.random((4000, n)) < p)
+        groups = g.reshape(4000, 4, n // 4, d).mean(2)
+        made = [of_vectors(units) for units in groups]
+        for kind in ("plain", "alike"):
+            some = [m.normalized() if kind == "alike" else m for m in made]
+            some = [m.regrouped(n // 4) for m in some]
+            found[kind, n] = sum(m.noise for m in some) / sum(m.signal for m in some)
+    assert found["plain", 64] == pytest.approx(truth, rel=0.05)
+    assert found["plain", 4] == pytest.approx(truth, rel=0.35)  # four units know little
+    assert 2 * truth < found["alike", 4] < 3.5 * truth
+    assert found["alike", 64] == pytest.approx(1.45 * truth, rel=0.1)
+
+
 def test_gradients_of_0_have_no_shares():
     assert Moments(0.0, 0.0, 4).normalized() == Moments(0.0, 0.0, 4)

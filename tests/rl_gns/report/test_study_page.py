@@ -16,7 +16,7 @@ from rl_gns.report.contents import paper_of
 from rl_gns.report.study import report
 from rl_gns.studies.study import Study, load_study
 from rl_gns.training import config as configs
-from rl_gns.training.metrics import MetricsWriter, read_table
+from rl_gns.training.metrics import MetricsWriter
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TEXT = """
@@ -111,28 +111,6 @@ def test_the_smoothing_table_is_on_the_page_row_by_row(path: Path) -> None:
             if not np.isnan(value):
                 assert float(cell.replace(",", "")) == pytest.approx(value, rel=0.01)
     assert rows["e_min"].notna().any()
-
-
-def test_every_update_counted_alike_has_a_figure_where_runs_measured_it(tmp_path: Path) -> None:
-    study = played(tmp_path, rollout="[5]")
-    without = report(study, bootstrap=0).read_text()
-    for run in study.plan():
-        at = read_table(study.folder(run) / "metrics.db", "metrics")["observations"]
-        writer = MetricsWriter(study.folder(run) / "metrics.db")
-        for k in range(1, 11):
-            row = {"noise_scale": 40.0 * run.seed, "noise_scale_low": 10.0, "noise_scale_high": 200.0}
-            writer.write(10**6 + k, {"observations": float(at[k - 1])}, {}, [], [("normalized", row)])
-        writer.close()
-    page = report(study, bootstrap=0)
-    text = page.read_text()
-    assert text.count("<img ") == without.count("<img ") + 1
-    assert "Noise scale along the runs, every update counted alike" in text
-    assert "every update counted alike" not in without
-    # Seeds of 40 and 80: their geometric mean, at every batch.
-    assert re.search(
-        r"noise scale is 57 \(40 to 80\) at a batch of 10 and 57 \(40 to 80\) at [\d.,k]+;", text
-    )
-    assert (page.parent / "figures" / "noise-scale-alike.svg").stat().st_size > 1000
 
 
 def test_a_finished_page_says_nothing_of_progress_and_judges(path: Path) -> None:

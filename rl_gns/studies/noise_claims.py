@@ -14,8 +14,9 @@ import pandas as pd
 from rl_gns.analysis import Interval
 from rl_gns.analysis.claims import Band, Claim, Draws, claim, combined, of_interval, of_slope, ratio, unknown
 from rl_gns.studies.front_claims import _over
+from rl_gns.studies.predictors import OWN, pooled
 from rl_gns.studies.scope import Key, Scope
-from rl_gns.studies.seeds import over_seeds
+from rl_gns.studies.seeds import UNKNOWN, over_seeds
 
 WITHIN_THREE = Band(1 / 3, 3)
 GROWTH, FLAT = Band(low=4), Band(0.7, 2.5)
@@ -29,6 +30,7 @@ SAYS = {
     "N3": "growth of B_crit from the first to the hardest goal",
     "N4": "growth of B_simple from its least to the hardest goal",
     "N5": "B_simple over B_crit at equal score, median over goals (paper 6.2)",
+    "N5p": "B_simple of all runs together, known or not, over B_crit at equal score, median over goals (paper 6.2)",
     "N6": "step-weighted mean of B_simple over B_crit at the hardest goal (paper 1.1-6.7)",
     "N7": "B_simple at equal score: change over an eightfold batch at tuned rates",
     "N8": "early transient: greatest B_simple before the start score over the least after",
@@ -53,7 +55,14 @@ def noise_claims(scope: Scope) -> list[Claim]:
     """All of this file's claims on one scope."""
     rows = [_grown(scope, "N3"), _grown(scope, "N4"), _ratio(scope)]
     if scope.owned:
-        rows += [*_published(scope), _mean(scope), _alike(scope), _transient(scope), _parts(scope)]
+        rows += [
+            *_published(scope),
+            _together(scope),
+            _mean(scope),
+            _alike(scope),
+            _transient(scope),
+            _parts(scope),
+        ]
     if scope.atari:
         rows.append(_start(scope))
     return [*rows, *_axes(scope)]
@@ -164,6 +173,25 @@ def _ratio(scope: Scope) -> Claim:
         met = met[~met["censored"]]
         why += f"; known in {int(met['noise_scale'].notna().sum())} of {len(met)} runs there"
     return claim("N5", SAYS["N5"], scope.name, RATIO, measured, why, scope.runs(*keys))
+
+
+def _together(scope: Scope) -> Claim:
+    """N5 without the choice that leaving unknown ones out is."""
+    found, used = [], []
+    for key in scope.keys:
+        b_crit = scope.b_crit(key)
+        some = scope.parts
+        if len(some):
+            some = some[(some["rollout"] == key[0]) & (some["goal"] == key[1]) & (some["part"] == OWN)]
+        value = pooled(some) if len(some) else UNKNOWN
+        if b_crit is not None and math.isfinite(value.value):
+            found.append(ratio(of_interval(*value, scope.deviates(f"together/{key[0]}")), b_crit))
+            used.append(key)
+    if not found:
+        why = "no goal has both a critical batch and runs that together know a noise scale"
+        return unknown("N5p", SAYS["N5p"], scope.name, RATIO, why, scope.runs())
+    measured = combined(found, np.median).interval
+    return claim("N5p", SAYS["N5p"], scope.name, RATIO, measured, _over(used), scope.runs(*used))
 
 
 def _mean(scope: Scope) -> Claim:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
-from rl_gns.analysis import Interval, predict_axis
+from rl_gns.analysis import Interval
 from rl_gns.analysis.claims import Draws, combined, of_interval, ratio
 from rl_gns.studies.fits import Fits
 from rl_gns.studies.results import Outcome, noise_until
@@ -45,7 +46,7 @@ NAMES = {
 QUANTITIES = {
     "mean": "mean over updates until the goal",
     "local": "where the goal is reached",
-    "pooled": "moments of all runs together where the goal is reached",
+    "pooled": "all runs together where the goal is reached, whether they know theirs or not",
 }
 COLUMNS = [
     *("id", "rollout", "num_envs", "batch", "seed", "goal", "part"),
@@ -99,22 +100,39 @@ def _moments(table: pd.DataFrame, at: float) -> tuple[float, float]:
     )
 
 
-def pooled(rows: pd.DataFrame, seed: int = 0) -> Interval:
-    """Noise scale of the runs together: their noises over their signals, which apart may all be unknown.
+def pooled(rows: pd.DataFrame) -> Interval:
+    """Noise scale of the runs together, those included that do not know their own.
 
-    Runs weigh as environments squared: where the batch is below the noise scale the signal's variance goes as the
-    inverse of that. The interval is Student's t over runs; one run has none. NaN where the signal is not above 0.
+        xᵣ = signal / (signal + noise) of a run      x = Σ wᵣ xᵣ / Σ wᵣ      T (1 - x) / x
+
+    with w the environments: averages over equally many observations have a variance that goes as the inverse of the
+    batch where noise rules. Runs are compared by their shares, since a run whose value loss jumps may have a thousand
+    times the others' |G|² and would be all that their sums say. The interval is Student's t over runs.
+
+    Args:
+        rows: rollout (the same T in all), num_envs, signal and noise of one environment's gradient; NaN is left out.
+
+    Returns:
+        In observations; an infinite upper end where the signal can't be told from 0. NaN where x is not above 0; no
+        ends with one run.
     """
-    known = rows[rows["signal"].notna()]
+    known = rows[rows["signal"].notna() & (rows["signal"] + rows["noise"] > 0)]
     if known.empty:
         return UNKNOWN
-    length = int(known["rollout"].iloc[0])
-    weight = known["num_envs"].to_numpy(dtype=float)[:, None] ** 2
-    signal, noise = (known[name].to_numpy(dtype=float)[:, None] * weight for name in ("signal", "noise"))
-    found = predict_axis([length], signal, noise, seed).n_crit(length)
-    if not math.isfinite(found.value):
+    length, weight = float(known["rollout"].iloc[0]), known["num_envs"].to_numpy(dtype=float)
+    signal, noise = (known[name].to_numpy(dtype=float) for name in ("signal", "noise"))
+    share, weight = signal / (signal + noise), weight / weight.sum()
+    mean = float(weight @ share)
+    if mean <= 0:
         return UNKNOWN
-    return Interval(*(length * end for end in found))
+    value = length * (1 - mean) / mean
+    if len(known) == 1:
+        return Interval(value, math.nan, math.nan)
+    runs = 1 / float(weight @ weight)  # how many of equal weight they amount to
+    error = math.sqrt(float(weight**2 @ (share - mean) ** 2) * runs / (runs - 1))
+    far = float(stdtrit(runs - 1, 0.975)) * error
+    most = length * (1 - mean + far) / (mean - far) if mean > far else math.inf
+    return Interval(value, length * max(0.0, 1 - mean - far) / (mean + far), most)
 
 
 def table(scope: Scope) -> pd.DataFrame:
@@ -156,7 +174,7 @@ def _measured(scope: Scope, key: Key) -> dict[tuple[str, str], Draws | None]:
         some = _rows(scope, key, part)
         for quantity in QUANTITIES:
             if quantity == "pooled":
-                value = pooled(some, scope.seed)
+                value = pooled(some)
             else:
                 value = over_seeds(some[quantity], some["num_envs"], scope.seed)
                 if math.isnan(value.low):

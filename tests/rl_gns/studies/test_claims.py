@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import cache
@@ -75,6 +76,27 @@ def test_the_exact_law_passes() -> None:
         "goals reach 3 of the paper's 600; from 2 to 3, where the paper's grows 1.6-fold" in found["N3"].why
     )
     assert found["N3"].measured.value == pytest.approx(122 / 74, rel=0.1)
+
+
+def test_all_runs_together_say_it_where_few_know_theirs() -> None:
+    """B_simple is 6 B_crit in every run, but only the seeds that read a third of it, by chance, know it."""
+    scope = made(ratio=2.0)
+    points = scope.fits.points
+    scale = 6 * points["goal"].map(B_CRIT)
+    parts = points[["id", "rollout", "num_envs", "batch", "seed", "goal"]].assign(
+        part="B_simple", local=math.nan, mean=math.nan, known_share=0.3, at_least=math.nan
+    )
+    parts["noise"] = 1.0
+    parts["signal"] = 5 / scale * (1 + 0.3 * np.random.default_rng(0).normal(size=len(parts)))
+    scope = dataclasses.replace(scope, parts=parts)
+    found = by_code(claims([scope]))
+    assert found["N5"].measured.value == pytest.approx(2, rel=0.1)
+    assert found["N5p"].measured.value == pytest.approx(6, rel=0.2)
+    assert found["N5p"].verdict == "pass"
+    assert found["N5p"].runs == found["N5"].runs
+    nothing = dataclasses.replace(scope, parts=parts.assign(signal=-1e-4))
+    assert by_code(claims([nothing]))["N5p"].verdict == "can't tell"
+    assert by_code(claims([made()]))["N5p"].verdict == "can't tell"
 
 
 def test_broken_studies_fail() -> None:
@@ -206,20 +228,35 @@ def test_the_closest_predictor_is_named(
 
 def test_runs_that_know_nothing_alone_are_pooled() -> None:
     """Signals of either sign around 0.01, B_simple 1000: together they know it, and the interval says how well."""
-    rng, held = np.random.default_rng(0), 0
-    for trial in range(200):
+    rng, held, known = np.random.default_rng(0), 0, 0
+    for _ in range(400):
         envs = np.array([8, 16, 32, 64] * 5)
         rows = pd.DataFrame({"rollout": 5, "num_envs": envs})
-        rows["signal"] = 0.01 + rng.normal(0, 1, 20) * 0.3 / envs
+        rows["signal"] = 0.01 + rng.normal(0, 0.05, 20) / np.sqrt(envs)
         rows["noise"] = 2.0 * (1 + rng.normal(0, 0.1, 20))
-        found = pooled(rows, trial)
+        found = pooled(rows)
         held += math.isnan(found.value) or found.low <= 1000 <= found.high
-    assert 0.88 <= held / 200 <= 1.0
+        known += math.isfinite(found.high)
+    assert 0.92 <= held / 400 <= 0.98
+    assert known > 360
     exact = rows.assign(signal=0.01, noise=2.0)
     assert pooled(exact) == pytest.approx((1000, 1000, 1000))
     assert math.isnan(pooled(exact.assign(signal=-0.01)).value)
+    assert pooled(exact.iloc[:1]).value == pytest.approx(1000)
     assert math.isnan(pooled(exact.iloc[:1]).low)
     assert math.isnan(pooled(exact.iloc[:0]).value)
+
+
+def test_a_run_with_a_thousand_times_the_others_gradient_counts_as_one_run() -> None:
+    rows = pd.DataFrame({"rollout": 5, "num_envs": 8, "signal": 0.01, "noise": 2.0}, index=range(8))
+    rows.loc[0, ["signal", "noise"]] = [100.0, 200.0]  # a noise scale of 10
+    shares = np.array([1 / 3] + [0.01 / 2.01] * 7)
+    found = pooled(rows)
+    assert found.value == pytest.approx(5 * (1 - shares.mean()) / shares.mean())
+    assert found.high == math.inf  # one run in eight makes up most of it, and might not have been there
+    unknown = rows.assign(signal=np.nan)
+    unknown.loc[1:, "signal"] = 0.01
+    assert pooled(unknown).value == pytest.approx(1000)
 
 
 def test_none_is_a_result(study_of: Callable[..., Study], write_run: Callable[..., Path]) -> None:

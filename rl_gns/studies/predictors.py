@@ -239,18 +239,21 @@ def closest(scopes: list[Scope]) -> pd.DataFrame:
 
 
 def sentence(order: pd.DataFrame) -> str:
-    """Which comes closest, by how much; "none" where none is within a factor of two for certain."""
+    """Which comes closest, by how much; "none" where none is within a factor of two for certain.
+
+    One that is known on more than half of the fronts is named; those known on fewer that are closer there come next.
+    """
     known = order[order["ratio"].notna()]
     if known.empty:
         return "No predictor can be put beside a critical batch yet."
-    best = known.iloc[0]
+    broad = known[2 * known["fronts"] > known["of"]]
+    best = (known if broad.empty else broad).iloc[0]
+    place = known["predictor"].tolist().index(best["predictor"])
     name, ends = NAMES.get(best["predictor"], best["predictor"]), _ends(best)
     said = f"{name}, at {best['ratio']:.2g} times B_crit ({ends}; {best['fronts']} of {best['of']} fronts)"
-    rest = [
-        f"{row['predictor']} {row['ratio']:.2g} ({_ends(row)}; {row['fronts']} fronts)"
-        for _, row in known.iloc[1:].iterrows()
-    ]
-    tail = f" The others: {', '.join(rest)}." if rest else ""
+    closer, rest = _listed(known.iloc[:place]), _listed(known.iloc[place + 1 :])
+    tail = f" Closer on the few fronts where they are known: {closer}." if closer else ""
+    tail += f" The others: {rest}." if rest else ""
     missing = order[order["ratio"].isna()]["predictor"].tolist()
     tail += f" Unknown on every front: {', '.join(missing)}." if missing else ""
     low, high = best["ratio_low"], best["ratio_high"]
@@ -259,6 +262,14 @@ def sentence(order: pd.DataFrame) -> str:
     if high < 0.5 or low > 2:
         return f"None comes within a factor of two of B_crit; the closest is {said}.{tail}"
     return f"None is certain to be within a factor of two of B_crit; the closest is {said}.{tail}"
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    said = [
+        f"{row['predictor']} {row['ratio']:.2g} ({_ends(row)}; {row['fronts']} fronts)"
+        for _, row in rows.iterrows()
+    ]
+    return ", ".join(said)
 
 
 def _ends(row: pd.Series) -> str:

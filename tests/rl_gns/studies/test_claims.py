@@ -226,6 +226,27 @@ def test_the_closest_predictor_is_named(
     assert claim.verdict == "pass"
 
 
+def test_one_front_does_not_make_the_closest_predictor() -> None:
+    names = ["predictor", "fronts", "pooled", "of", "ratio", "ratio_low", "ratio_high", "spread"]
+    few = ["policy", 1, 0, 4, 1.1, math.nan, math.nan, math.nan]
+    half = ["fisher", 2, 0, 4, 0.7, 0.6, 0.8, 0.1]
+    most = ["B_simple", 3, 0, 4, 5.0, 4.0, 6.0, 0.2]
+    order = pd.DataFrame([few, half, most, ["value", 4, 0, 4, 9.0, 8.0, 10.0, 0.1]], columns=names)
+    said = sentence(order)
+    assert said.startswith(
+        "None comes within a factor of two of B_crit; the closest is B_simple of the training gradient, at 5 times"
+    )
+    assert (
+        "Closer on the few fronts where they are known: policy 1.1 (no interval; 1 fronts), fisher 0.7"
+        in said
+    )
+    assert "The others: value 9 (8 to 10; 4 fronts)." in said
+    assert sentence(order[:2]).startswith(
+        "None is certain to be within a factor of two of B_crit; the closest is B_"
+    )
+    assert "policy loss alone, at 1.1" in sentence(order[:2])
+
+
 def test_runs_that_know_nothing_alone_are_pooled() -> None:
     """Signals of either sign around 0.01, B_simple 1000: together they know it, and the interval says how well."""
     rng, held, known = np.random.default_rng(0), 0, 0

@@ -233,8 +233,8 @@ def _limits(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         upper, lower = root(even, +1), root(even, -1)
         # The least s² at any σ >= 0. Where x + y is constant, as in normalized moments, x has no error apart from y's.
-        least = np.maximum(xx - np.nan_to_num(np.maximum(xy, 0) ** 2 / yy), np.finfo(float).tiny)
-        far = 2 * even + np.maximum(-x, 0) / np.sqrt(least)
+        least_variance = np.maximum(xx - np.nan_to_num(np.maximum(xy, 0) ** 2 / yy), np.finfo(float).tiny)
+        far = 2 * even + np.maximum(-x, 0) / np.sqrt(least_variance)
         far = far + np.abs(skew) * (far**2 + 1) / 3 + skew**2 * far**3 / 27  # what `unskewed` takes to far
         high = solve(+1, even, far, evenness(upper) >= 1)
         seen = root(one_sided, -1) > 0

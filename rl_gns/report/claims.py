@@ -92,7 +92,8 @@ def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
     ratio = [_measured(row["ratio"], row["ratio_low"], row["ratio_high"]) for row in order.to_dict("records")]
     names = [predictors.NAMES.get(name, name) for name in order["predictor"]]
     known = [
-        f"{row['fronts']} of {row['of']}" + (f", {row['pooled']} by pooled moments" if row["pooled"] else "")
+        f"{row['fronts']} of {row['of']}"
+        + (f", {row['pooled']} by all runs together" if row["pooled"] else "")
         for row in order.to_dict("records")
     ]
     spread = ["–" if math.isnan(value) else f"{value:.2f}" for value in order["spread"]]

@@ -7,9 +7,9 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
-# Okabe & Ito's colours, told apart with any colour vision.
 ALIKE = "normalized"
 TITLES = {ALIKE: "parts, every update counted alike"}
+# Okabe & Ito's colours, told apart with any colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 from rl_gns.analysis import Interval
 from rl_gns.analysis.claims import Band, Claim, Draws, claim, combined, of_interval, of_slope, ratio, unknown
 from rl_gns.studies.front_claims import _over
-from rl_gns.studies.predictors import OWN, pooled
+from rl_gns.studies.predictors import OWN, pooled, rows_of
 from rl_gns.studies.scope import Key, Scope
-from rl_gns.studies.seeds import UNKNOWN, over_seeds
+from rl_gns.studies.seeds import over_seeds
 
 WITHIN_THREE = Band(1 / 3, 3)
 GROWTH, FLAT = Band(low=4), Band(0.7, 2.5)
@@ -180,10 +180,7 @@ def _together(scope: Scope) -> Claim:
     found, used = [], []
     for key in scope.keys:
         b_crit = scope.b_crit(key)
-        some = scope.parts
-        if len(some):
-            some = some[(some["rollout"] == key[0]) & (some["goal"] == key[1]) & (some["part"] == OWN)]
-        value = pooled(some) if len(some) else UNKNOWN
+        value = pooled(rows_of(scope, key, OWN))
         if b_crit is not None and math.isfinite(value.value):
             found.append(ratio(of_interval(*value, scope.deviates(f"together/{key[0]}")), b_crit))
             used.append(key)

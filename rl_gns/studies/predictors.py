@@ -152,7 +152,7 @@ def table(scope: Scope) -> pd.DataFrame:
             row |= {"predictor": part, "quantity": quantity}
             row |= _columns("noise_scale", value) | _columns("b_crit", b_crit)
             row |= _columns("ratio", None if value is None else ratio(value, b_crit))
-            some = _rows(scope, key, part)
+            some = rows_of(scope, key, part)
             row["known_share"] = float(some["known_share"].mean()) if len(some) else math.nan
             row["at_least"] = float(some["at_least"].min()) if len(some) else math.nan
             row |= {"runs": some["id"].nunique(), "ids": " ".join(sorted(set(some["id"])))}
@@ -160,7 +160,8 @@ def table(scope: Scope) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _rows(scope: Scope, key: Key, part: str) -> pd.DataFrame:
+def rows_of(scope: Scope, key: Key, part: str) -> pd.DataFrame:
+    """The `readings` of one part on one front, perhaps none."""
     parts = scope.parts
     if parts.empty:
         return pd.DataFrame(columns=COLUMNS)
@@ -171,7 +172,7 @@ def _measured(scope: Scope, key: Key) -> dict[tuple[str, str], Draws | None]:
     found: dict[tuple[str, str], Draws | None] = {}
     names = [part for part in NAMES if len(scope.parts) and part in set(scope.parts["part"])]
     for part in names:
-        some = _rows(scope, key, part)
+        some = rows_of(scope, key, part)
         for quantity in QUANTITIES:
             if quantity == "pooled":
                 value = pooled(some)
@@ -197,13 +198,13 @@ def _measured(scope: Scope, key: Key) -> dict[tuple[str, str], Draws | None]:
 def closest(scopes: list[Scope]) -> pd.DataFrame:
     """Over all fronts of all scopes, how far each predictor is from B_crit.
 
-    A predictor is its mean over the updates until the goal; where that is unknown in every run, the runs' pooled
-    moments.
+    A predictor is its mean over the updates until the goal; where that is unknown in every run, that of all runs
+    together (`pooled`).
 
     Returns:
-        One row per predictor, closest first: predictor, fronts (where it is known), pooled (of those, by pooled
-        moments), of (fronts with a B_crit), ratio with _low and _high (geometric mean over those fronts), and spread,
-        the standard deviation of ln ratio.
+        One row per predictor, closest first: predictor, fronts (where it is known), pooled (of those, by all
+        runs together), of (fronts with a B_crit), ratio with _low and _high (geometric mean over those fronts), and
+        spread, the standard deviation of ln ratio.
     """
     found: dict[str, list[Draws]] = {}
     by_pooling: dict[str, int] = {}

@@ -75,14 +75,17 @@ class Study:
     @property
     def finished(self) -> Path:
         """The folder of packed runs, beside the file."""
-        return _finished(self.path)
+        return _beside(self.path, "finished")
 
     def archive(self, run: PlannedRun) -> Path:
         """The run, packed: here, or where a study that `runs_of` names has it; here if it is nowhere yet."""
-        name = f"{run.id}{packed.SUFFIX}"
-        others = [_finished(_file(self.path.parent / other)) for other in self.spec.runs_of]
-        found = (folder / name for folder in (self.finished, *others))
-        return next((path for path in found if path.is_file()), self.finished / name)
+        own = self._own_archive(run)
+        others = [_beside(_file(self.path.parent / other), "finished") for other in self.spec.runs_of]
+        found = (own, *(folder / own.name for folder in others))
+        return next((path for path in found if path.is_file()), own)
+
+    def _own_archive(self, run: PlannedRun) -> Path:
+        return self.finished / f"{run.id}{packed.SUFFIX}"
 
     def outcome(self, run: PlannedRun) -> Outcome:
         """What the run came to so far, in its directory or packed."""
@@ -163,7 +166,7 @@ class Study:
             outcome = outcomes[run.id]
             if outcome.status != "done" or outcome.packed or _held(self.folder(run) / "lock"):
                 continue
-            own = self.finished / f"{run.id}{packed.SUFFIX}"  # never into another study's folder
+            own = self._own_archive(run)  # never into another study's folder
             if packed.pack(self.folder(run), own):
                 written.append(own)
         return written
@@ -235,11 +238,7 @@ def load_study(path: str | Path, results: str | Path | None = None) -> Study:
     path = _file(Path(path))
     if not path.is_file():
         raise UserError(f"there is no study file {path}")
-    folder = (
-        Path(results)
-        if results is not None
-        else path.parent / ("results" if path.name == spec.FILE_NAME else f"{path.stem}-results")
-    )
+    folder = _beside(path, "results") if results is None else Path(results)
     study = Study(path, folder, spec.load(path))
     for other in study.spec.runs_of:
         if not _file(path.parent / other).is_file():
@@ -251,5 +250,6 @@ def _file(path: Path) -> Path:
     return path / spec.FILE_NAME if path.is_dir() else path
 
 
-def _finished(file: Path) -> Path:
-    return file.parent / ("finished" if file.name == spec.FILE_NAME else f"{file.stem}-finished")
+def _beside(file: Path, name: str) -> Path:
+    """A folder of a study; that of one in a file of its own is called after it."""
+    return file.parent / (name if file.name == spec.FILE_NAME else f"{file.stem}-{name}")

@@ -80,7 +80,8 @@ def log_scale(
 ) -> None:
     """Make an axis logarithmic with plain numbers at 1, 2, 5 …, or at `ticks`, thinned until they don't collide.
 
-    Call it when everything has been drawn: the ticks follow from the limits.
+    Call it when everything has been drawn: the ticks follow from the limits, which are drawn apart where no tick lies
+    between them, as around the points of a single batch.
     """
     if which == "x":
         axes.set_xscale("log")
@@ -97,6 +98,10 @@ def log_scale(
         return
     for subs in STEPS:
         locator = LogLocator(subs=subs, numticks=99)
-        if sum(low <= tick <= high for tick in locator.tick_values(low, high)) <= most:
+        seen = sum(low <= tick <= high for tick in locator.tick_values(low, high))
+        if seen <= most:
             break
     axis.set_major_locator(locator)
+    if not seen:
+        axes.set(**{f"{which}lim": (low / 1.5, high * 1.5)})
+        log_scale(axes, which, most=most)

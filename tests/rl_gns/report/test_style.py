@@ -1,0 +1,25 @@
+"""Ticks of logarithmic axes."""
+
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from rl_gns.report.style import MOST_TICKS, log_scale
+
+
+@settings(max_examples=40, deadline=None)
+@example(at=320.0, which="x", span=1.06)  # one batch, a point for each of two goals
+@given(
+    at=st.floats(1e-6, 1e9),
+    which=st.sampled_from(["x", "y"]),
+    span=st.one_of(st.floats(1, 2), st.floats(1, 1e7)),
+)
+def test_every_axis_has_ticks_to_read_however_little_it_spans(at: float, which: str, span: float) -> None:
+    axes = Figure().subplots()
+    axes.plot([at, at * span], [at, at * span], "o")
+    log_scale(axes, which)  # type: ignore[arg-type]
+    axis, limits = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
+    assert limits[0] <= at <= at * span <= limits[1]
+    assert 1 <= sum(limits[0] <= tick <= limits[1] for tick in axis.get_majorticklocs()) <= MOST_TICKS

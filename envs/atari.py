@@ -80,6 +80,10 @@ class AtariEnv(BatchedEnv):
             EnvError, GameError: unknown game, protocol or option; num_envs < 1.
         """
         check_game(game)
+        if workers is not None:
+            _check_option("workers", workers, int)
+        if own_share is not None:
+            _check_option("own_share", own_share, float)
         if num_envs < 1:
             raise EnvError(f"num_envs must be at least 1, got {num_envs}")
         self.protocol = _protocol(protocol, overrides)
@@ -247,6 +251,7 @@ def _protocol(name: str, overrides: dict[str, Any]) -> Protocol:
         if key not in known:
             options = ", ".join(sorted({*known, "protocol", "workers", "own_share"}))
             raise EnvError(f"atari has no option {key!r}; there are {options}")
+        _check_option(key, overrides[key], type(getattr(PROTOCOLS[name], key)))
     protocol = dataclasses.replace(PROTOCOLS[name], **overrides)
     for key in ("noop_max", "start_spread"):
         if getattr(protocol, key) < 0:
@@ -256,3 +261,11 @@ def _protocol(name: str, overrides: dict[str, Any]) -> Protocol:
     if protocol.frame_skip < 1 or protocol.max_frames < 1:
         raise EnvError("frame_skip and max_frames must be at least 1")
     return protocol
+
+
+def _check_option(key: str, value: Any, kind: type) -> None:
+    """Raises EnvError where it is not of its kind: one taken for something else would switch on what was to be off."""
+    taken = (int, float) if kind is float else kind
+    if not isinstance(value, taken) or (kind is not bool and isinstance(value, bool)):
+        words = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise EnvError(f"{key} must be {words}, got {value!r}")

@@ -14,6 +14,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from envs.batched import BatchedEnv, EnvError, Step
+from envs.gym_replay import Replayed, Snapshot, forgets
+
+DIFFERS = "played again from the same randomness, a game went another way"
 
 
 def _seeds(seed: int, num_envs: int) -> list[int]:
@@ -43,19 +46,24 @@ class GymEnv(BatchedEnv):
         """
         if num_envs < 1:
             raise EnvError(f"num_envs must be at least 1, got {num_envs}")
+
+        def one() -> gymnasium.Env[Any, Any]:
+            env = gymnasium.make(name, **options)
+            return Replayed(env) if forgets(env) else env
+
         try:
-            self._vector = SyncVectorEnv(
-                [lambda: gymnasium.make(name, **options) for _ in range(num_envs)],
-                autoreset_mode=AutoresetMode.SAME_STEP,
-            )
+            self._vector = SyncVectorEnv([one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
         except gymnasium.error.UnregisteredEnv:
             near = difflib.get_close_matches(name, list(gymnasium.registry), n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise EnvError(f"Gymnasium has no environment {name!r}{hint}") from None
-        except (TypeError, gymnasium.error.Error) as error:
-            raise EnvError(
-                f"gym:{name} can't be made with {options}: {' '.join(str(error).split())}"
-            ) from None
+        except Exception as error:
+            # What a task says of an option that it can't use is its own affair; without options it is a defect.
+            if not (options or isinstance(error, (TypeError, ImportError, gymnasium.error.Error))):
+                raise
+            given = f" with {options}" if options else ""
+            raise EnvError(f"gym:{name} can't be made{given}: {' '.join(str(error).split())}") from None
+        self._again = one
         self.spec, self.num_envs, self.device, self._seed = (
             f"gym:{name}",
             num_envs,
@@ -79,6 +87,7 @@ class GymEnv(BatchedEnv):
         self._return = np.zeros(num_envs)
         self._length = np.zeros(num_envs)
         self._obs = torch.empty(0)
+        self._proven = 0
 
     def _tensor(self, obs: np.ndarray) -> Tensor:
         if self._transpose:
@@ -135,11 +144,18 @@ class GymEnv(BatchedEnv):
     def state_dict(self) -> dict[str, Any]:
         """Pickles of the environments: restore only files you trust.
 
+        A task whose pickle would begin anew (`gym_replay`) is kept as the actions of its game so far.
+
         Raises:
-            EnvError: the task can't be pickled, so a run on it can't be resumed exactly.
+            EnvError: the task can't be pickled, or its game not be played again, so a run on it can't be resumed
+                exactly.
         """
+        tasks: list[Any] = list(self._vector.envs)
+        if isinstance(tasks[0], Replayed):
+            tasks = [task.snapshot() for task in tasks]
+            self._prove_replay(tasks[self._proven % self.num_envs])
         try:
-            blob = pickle.dumps(list(self._vector.envs))
+            blob = pickle.dumps(tasks)
         except Exception as error:
             raise EnvError(f"{self.spec} can't be snapshotted ({type(error).__name__}: {error})") from None
         return {
@@ -150,6 +166,19 @@ class GymEnv(BatchedEnv):
             "obs": self._obs.cpu(),
         }
 
+    def _prove_replay(self, snapshot: Snapshot) -> None:
+        """Of one task at each snapshot: it is better to know now than when the run is to be resumed.
+
+        Not at the first alone: a task may keep something over from one game to the next, as BipedalWalker does.
+        """
+        task = self._again()
+        try:
+            if not (isinstance(task, Replayed) and task.restore(snapshot)):
+                raise EnvError(f"{self.spec} can't be snapshotted: {DIFFERS}")
+        finally:
+            task.close()
+        self._proven += 1
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises EnvError where the snapshot is of another task or size."""
         if state["spec"] != self.spec or len(state["return"]) != self.num_envs:
@@ -157,13 +186,22 @@ class GymEnv(BatchedEnv):
                 f"the snapshot is of {len(state['return'])} x {state['spec']}, not of {self.num_envs} x {self.spec}"
             )
         self._vector.reset()
-        self._vector.envs = list(pickle.loads(state["envs"].numpy().tobytes()))
+        kept = list(pickle.loads(state["envs"].numpy().tobytes()))
+        tasks = [task for task in self._vector.envs if isinstance(task, Replayed)]
+        if tasks:
+            if not all(task.restore(one) for task, one in zip(tasks, kept, strict=True)):
+                raise EnvError(f"{self.spec} can't be restored: {DIFFERS}")
+        else:
+            self._vector.envs = kept
         self._return[:], self._length[:] = state["return"].numpy(), state["length"].numpy()
         self._obs = state["obs"].to(self.device, copy=True)
 
     def render(self, index: int = 0) -> np.ndarray:
         """RGB [H, W, 3] uint8; needs the option render_mode="rgb_array"."""
-        picture = self._vector.envs[index].render()
+        try:
+            picture = self._vector.envs[index].render()
+        except gymnasium.error.Error as error:  # a package for drawing is not installed
+            raise EnvError(f"{self.spec} can't be shown: {' '.join(str(error).split())}") from None
         if picture is None:
             raise EnvError(f"{self.spec} shows no picture; make it with render_mode='rgb_array'")
         return np.asarray(picture)

@@ -9,6 +9,8 @@ import torch
 
 from envs.batched import BatchedEnv, EnvError
 
+NOT_SERVED = {"Blackjack-v1", "GymV21Environment-v0", "GymV26Environment-v0"}
+"""Gymnasium's own whose observations are tuples, and that are no tasks."""
 PREFIXES = ("atari", "gym", "moba", "solvable")
 
 
@@ -47,9 +49,15 @@ def make(
 
 
 def available() -> list[str]:
-    """Every name that `make` takes."""
+    """Every name that `make` takes; those of `gym:` as far as the packages that they are in are installed."""
     import gymnasium
 
+    # `gym:` has its own Atari games only once ale-py is loaded: they are `atari:` here.
+    plain = [
+        name
+        for name, spec in sorted(gymnasium.registry.items())
+        if spec.namespace is None and name not in NOT_SERVED and not _gone(spec.entry_point)
+    ]
     from envs.atari_game import atari_games
     from envs.moba.options import names as moba_names
     from envs.solvable import WORLDS
@@ -58,9 +66,10 @@ def available() -> list[str]:
         [f"atari:{name}" for name in atari_games()]
         + [f"moba:{name}" for name in moba_names()]
         + [f"solvable:{name}" for name in WORLDS]
-        + [
-            f"gym:{name}"
-            for name, spec in sorted(gymnasium.registry.items())
-            if spec.namespace is None and not name.startswith("GymV")
-        ]
+        + [f"gym:{name}" for name in plain]
     )
+
+
+def _gone(entry_point: Any) -> bool:
+    """Whether it is another suite's, or a stub that only says that the task was removed (MuJoCo's v2 and v3)."""
+    return not (isinstance(entry_point, str) and entry_point.startswith("gymnasium."))

@@ -1,5 +1,7 @@
 """Gymnasium tasks behind the contract, against Gymnasium itself."""
 
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -88,3 +90,39 @@ def test_wrong_action_shape_is_refused() -> None:
         env.reset()
         with pytest.raises(EnvError, match="shape"):
             env.step(torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date")
+def test_every_name_listed_is_made_or_says_what_is_missing() -> None:
+    names = [name for name in envs.available() if name.startswith("gym:")]
+    assert "gym:CartPole-v1" in names
+    said = {}
+    for name in names:
+        try:
+            envs.make(name, 1).close()
+        except EnvError as error:
+            said[name] = str(error)
+    assert len(names) - len(said) >= 10
+    assert [line for line in said.values() if "install" not in line] == []
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date")
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("Ant-v2", {}, "can't be made: .*mujoco"),
+        ("nosuch:Foo-v0", {}, "can't be made: .*nosuch"),
+        ("FrozenLake-v1", {"map_name": "9x9"}, "can't be made with .*9x9"),
+    ],
+)
+def test_a_task_that_cannot_be_made_says_so(name: str, options: dict[str, str], words: str) -> None:
+    with pytest.raises(EnvError, match=words):
+        envs.make(f"gym:{name}", 1, **options)
+
+
+def test_a_picture_that_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    with envs.make("gym:CartPole-v1", 1, render_mode="rgb_array") as env:
+        env.reset()
+        monkeypatch.setitem(sys.modules, "pygame", None)
+        with pytest.raises(EnvError, match=r"can't be shown: .*pygame"):
+            env.render()

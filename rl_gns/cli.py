@@ -36,6 +36,9 @@ class Train(TrainConfig):
     quiet: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print nothing but errors and the summary."""
 
+    given: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """The settings among the arguments, default or not: what a run that is resumed is asked to be."""
+
     def run(self) -> None:
         """Train, then say where the run lies."""
         from rl_gns.training.run import train
@@ -46,7 +49,8 @@ class Train(TrainConfig):
         settings["env"] = self.env or TrainConfig.env
         if self.resume and self.out is None:
             raise UserError("which run? give --out DIR with --resume")
-        run = train(TrainConfig(**settings), self.out, resume=self.resume, quiet=self.quiet)
+        config = TrainConfig(**settings)
+        run = train(config, self.out, resume=self.resume, quiet=self.quiet, given=self.given)
         if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
             _summary(run)
 
@@ -227,6 +231,14 @@ def _parse(arguments: list[str]) -> Any:
         raise UserError(_one_line(caught.getvalue(), arguments)) from None
 
 
+def _given(command: Train, words: list[str]) -> tuple[str, ...]:
+    """Settings that were typed: as --num-envs, --num_envs, --num-envs=4 or --no-compile."""
+    typed = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    found = [name for name in names if name in typed or f"no_{name}" in typed]
+    return (*found, "env") if command.env else tuple(found)
+
+
 def _one_line(message: str, arguments: list[str]) -> str:
     """The gist of tyro's boxed message, with the nearest option where one is unknown."""
     words = re.sub(r"[╭╮╰╯│─]+|-{5,}|\x1b\[[0-9;]*m", " ", message)
@@ -246,7 +258,10 @@ def _one_line(message: str, arguments: list[str]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `rl-gns` command."""
     try:
-        command = _parse(sys.argv[1:] if arguments is None else arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        command = _parse(words)
+        if isinstance(command, Train):
+            command = dataclasses.replace(command, given=_given(command, words))
         command.run()
         if isinstance(command, Train) and arguments is None:
             # All is saved; leaving takes a second, and a signal that comes in it must not make the run look failed.

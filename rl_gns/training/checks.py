@@ -67,6 +67,10 @@ def check(config: TrainConfig) -> None:
         value = getattr(config, name)
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"{name} must be a positive number, got {value}")
+    if config.seed < 0:
+        raise UserError(f"seed must not be negative, got {config.seed}")
+    if not 0 <= config.rmsprop_decay < 1:
+        raise UserError(f"rmsprop_decay must be at least 0 and below 1, got {config.rmsprop_decay}")
     for name in ("gamma", "gae_lambda"):
         if not 0 <= getattr(config, name) <= 1:
             raise UserError(f"{name} must lie between 0 and 1, got {getattr(config, name)}")
@@ -126,8 +130,12 @@ def _check_opponents(config: TrainConfig) -> None:
         raise UserError(f"ladder_games must be at least 1, got {config.ladder_games}")
     if config.past_selves < 1:
         raise UserError(f"past_selves must be at least 1, got {config.past_selves}")
-    if config.opponents not in (None, "self") and config.env_options.get("opponent", "none") != "none":
+    if config.opponents is not None and config.env_options.get("opponent", "none") != "none":
         raise UserError("the other side is given twice: use opponents or the environment's option opponent")
+    if config.sparring and not (config.self_play and config.past_share > 0):
+        raise UserError(
+            f"sparring={config.sparring} plays in worlds of past selves: it needs self-play and a past_share above 0"
+        )
     if config.self_play and config.past_share > 0 and not config.past_worlds(config.groups):
         least = math.floor(0.5 / config.past_share) + 1
         raise UserError(

@@ -276,14 +276,22 @@ def resolve(config: TrainConfig) -> TrainConfig:
         UserError: one line naming the setting, its value and what it must be.
     """
     kinds.check(TrainConfig, {f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+    if any(
+        word in ("true", "false") for word in map(_lower, config.env_options.values())
+    ):  # as typed in a shell
+        said = {
+            key: {"true": True, "false": False}.get(_lower(v), v) for key, v in config.env_options.items()
+        }
+        config = dataclasses.replace(config, env_options=said)
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
     if moba:
         if config.algo == "a2c":
             defaults["rollout"] = 16  # it takes one step a rollout
         length = config.env_options.get("game_length", GAME_LENGTH)
-        # What is no number the world refuses, later.
-        defaults["start_spread"] = 0 if isinstance(length, str) else round(DECISIONS_PER_SECOND * length)
+        # What is no finite number the world refuses, later.
+        known = not isinstance(length, str) and math.isfinite(length)
+        defaults["start_spread"] = round(DECISIONS_PER_SECOND * float(length)) if known else 0
     config = _filled(config, defaults)
     checks.check_counts(config, "num_envs", "rollout", "epochs")
     if config.network == "entities-lstm":
@@ -294,6 +302,10 @@ def resolve(config: TrainConfig) -> TrainConfig:
     config = _filled(config, {"minibatches": own})
     checks.check(config)
     return config
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else None
 
 
 def _filled(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:

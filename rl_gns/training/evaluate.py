@@ -14,6 +14,8 @@ import envs
 from agents.memory import Memory
 from agents.networks import make_policy
 from rl_gns.errors import UserError
+from rl_gns.training.loop import pick_device
+from rl_gns.training.playing import check_video, load_weights
 from rl_gns.training.saved import Run
 
 FRAMES_PER_SECOND = {"atari": 15}  # decisions per second of play: 60 Hz, four frames a decision
@@ -51,12 +53,16 @@ def evaluate(
         checkpoint: a file of `checkpoints` or `kept`. Default: the newest.
 
     Raises:
-        UserError: no checkpoint, episodes < 1, a video name that is no .mp4 or .gif.
+        UserError: no checkpoint or another run's, episodes < 1, a negative seed, no such device, a video name that is
+            no .mp4 or .gif or can't be written.
     """
     if episodes < 1:
         raise UserError(f"episodes must be at least 1, got {episodes}")
-    if video is not None and video.suffix not in (".mp4", ".gif"):
-        raise UserError(f"the video must end in .mp4 or .gif, got {video}")
+    if seed < 0:
+        raise UserError(f"seed must not be negative, got {seed}")
+    device = str(pick_device(device))
+    if video is not None:
+        check_video(video)
     state = run.checkpoint(checkpoint)
     games: list[Game] = []
     for low in range(0, episodes, PARALLEL):
@@ -90,7 +96,7 @@ def _play(
             env.action_space,
             layout=env.layout,
         ).to(device)
-        policy.load_state_dict(state["policy"])
+        load_weights(policy, state)
         env.reset()
         memory = Memory(policy, env.num_streams, env.device)
         while len(games) < env.num_streams:
@@ -112,7 +118,6 @@ def _film(pictures: list[np.ndarray], path: Path, rate: int) -> None:
     """Write pictures enlarged to about 420 rows, so that a game can be followed on a screen."""
     times = max(1, math.ceil(420 / pictures[0].shape[0]))
     big = [picture.repeat(times, 0).repeat(times, 1) for picture in pictures]
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
         imageio.mimsave(path, big, duration=1000 / rate, loop=0)  # type: ignore[arg-type]
     else:

@@ -26,7 +26,8 @@ from envs import BatchedEnv
 from envs.moba.opponents import OPPONENTS, Scripted
 from rl_gns.errors import UserError
 from rl_gns.training.config import DECISIONS_PER_SECOND, TrainConfig
-from rl_gns.training.loop import Trainer
+from rl_gns.training.loop import Trainer, pick_device
+from rl_gns.training.playing import check_video, load_weights
 
 Player = Callable[[Tensor], Tensor]
 """Observations [n, ...] -> actions [n, parts]."""
@@ -121,7 +122,7 @@ def climb(
         among: what the scripts scored against one another, if it is known; else they play, and it is filled in.
 
     Raises:
-        UserError: games < 1, no such script, a video of another kind.
+        UserError: games < 1, no such script, a negative seed, a video of another kind or one that can't be written.
     """
     if games < 1:
         raise UserError(f"games must be at least 1, got {games}")
@@ -130,8 +131,10 @@ def climb(
         raise UserError(
             f"there is no script {unknown[0] if unknown else ''!r}; choose from {', '.join(OPPONENTS)}"
         )
-    if video is not None and video.suffix not in (".mp4", ".gif"):
-        raise UserError(f"the video must end in .mp4 or .gif, got {video}")
+    if seed < 0:
+        raise UserError(f"seed must not be negative, got {seed}")
+    if video is not None:
+        check_video(video)
     options = {**config.environment_options(), "opponent": "none", "start_spread": 0}
     device = next(policy.parameters()).device
     among = {} if among is None else among
@@ -176,11 +179,12 @@ class Climber:
 
 
 def load_policy(config: TrainConfig, state: Mapping[str, Any], device: str = "cpu") -> nn.Module:
-    """The policy of a checkpoint's `state`."""
+    """The policy of a checkpoint's `state`. Raises UserError: no such device, or the state is of another network."""
+    device = str(pick_device(device))
     with envs.make(config.env, 1, device, 0, **config.environment_options()) as env:
         layout = env.layout
         policy = make_policy(config.network, env.observation_space, env.action_space, layout=layout)
-    policy.load_state_dict(state["policy"])
+    load_weights(policy, state)
     return policy.to(device)
 
 
@@ -257,7 +261,6 @@ class _Film:
     """Writes pictures as they come: a game's thousands of them need not fit into memory."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         rate = GIF_FRAMES if path.suffix == ".gif" else FRAMES
         self.every = round(DECISIONS_PER_SECOND * SPEED_UP / rate)
         self.thin = 2 if path.suffix == ".gif" else 1

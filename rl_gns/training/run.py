@@ -9,7 +9,7 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,6 +53,7 @@ def train(
     *,
     resume: bool = False,
     quiet: bool = False,
+    given: Collection[str] | None = None,
 ) -> Run:
     """Train until `config.observations`, or until SIGINT or SIGTERM, which checkpoint first.
 
@@ -62,8 +63,9 @@ def train(
         config: settings; None fields take the algorithm's defaults.
         out: the run's directory; by default runs/NAME made of the main settings.
         resume: go on from the newest complete checkpoint of `out`; the run's own settings hold, and those given
-            here that differ from both them and the defaults are refused, but for `observations` and a few more.
+            here that differ from them are refused, but for `observations` and a few more.
         quiet: print nothing.
+        given: settings of `config` that are meant when a run is resumed. Default: those that are not the defaults.
 
     Returns:
         The run. `Run.path` is its directory.
@@ -73,18 +75,29 @@ def train(
         RunStopped: the run could not go on; what it had written stays.
     """
     with together() as ranks:
-        return _train_together(config, out, resume, quiet or ranks.rank > 0, ranks)
+        if given is None:
+            default = TrainConfig()
+            names = [field.name for field in dataclasses.fields(TrainConfig)]
+            given = [name for name in names if getattr(config, name) != getattr(default, name)]
+        return _train_together(config, out, resume, quiet or ranks.rank > 0, ranks, given)
 
 
 def _train_together(
-    config: TrainConfig, out: str | Path | None, resume: bool, quiet: bool, ranks: Ranks
+    config: TrainConfig,
+    out: str | Path | None,
+    resume: bool,
+    quiet: bool,
+    ranks: Ranks,
+    given: Collection[str],
 ) -> Run:
     console = Console(stderr=True, quiet=quiet)
     path = Path(out) if out is not None else Path("runs") / default_name(configs.resolve(config))
     if resume:
-        config = _settings_to_resume(path, config)
+        config = _settings_to_resume(path, config, given)
     else:
         config = configs.resolve(config)
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file: choose another --out")
         in_the_way = path.exists() and any(entry.name not in BEFORE_SETTINGS for entry in path.iterdir())
         if ranks.rank == 0 and in_the_way:
             raise UserError(f"{path} already exists: go on with --resume, or choose another --out")
@@ -215,7 +228,9 @@ def _loop(
             raise RunStopped(f"{error}; {where}") from error.__cause__
         except (RuntimeError, envs.EnvError) as error:
             raise RunStopped(f"{' '.join(str(error).split())}; {_way_on(folder)}") from error
-    if saved != trainer.observations:
+    if (
+        trainer.updates and saved != trainer.observations
+    ):  # before the first there is nothing yet, not even games
         _save(trainer, writer, folder)
     if stop and not trainer.done:
         console.print(
@@ -251,22 +266,20 @@ def default_name(config: TrainConfig) -> str:
     )
 
 
-def _settings_to_resume(path: Path, asked: TrainConfig) -> TrainConfig:
+def _settings_to_resume(path: Path, asked: TrainConfig, given: Collection[str]) -> TrainConfig:
     if not (path / "config.toml").is_file():
         raise UserError(f"{path} is no run: it has no config.toml")
     stored = configs.load(path / "config.toml")
-    default = TrainConfig()
     changes = {}
-    for field in dataclasses.fields(TrainConfig):
-        value = getattr(asked, field.name)
-        if value in (getattr(default, field.name), getattr(stored, field.name)):
+    for name in given:
+        value, was = getattr(asked, name), getattr(stored, name)
+        if value == was:
             continue
-        if field.name not in FREE_ON_RESUME:
+        if name not in FREE_ON_RESUME:
             raise UserError(
-                f"{path} was trained with {field.name}={getattr(stored, field.name)}, not {value}: "
-                "leave that setting out, or start a new run"
+                f"{path} was trained with {name}={was}, not {value}: leave that setting out, or start a new run"
             )
-        changes[field.name] = value
+        changes[name] = value
     return configs.resolve(dataclasses.replace(stored, **changes))
 
 

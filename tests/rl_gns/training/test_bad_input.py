@@ -9,6 +9,7 @@ import torch
 import agents.a2c
 from rl_gns.cli import main
 from rl_gns.training import checkpoint
+from rl_gns.training.config import TrainConfig
 from rl_gns.training.saved import load_run
 
 QUICK = [
@@ -70,6 +71,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["atari:pong", "--env-options", "stikcy", "0.1"], "no option 'stikcy'"),
         (["atari:pong", "--rolout", "5"], "--rollout"),
         (["atari:pong", "--rollout", "five"], "five"),
+        (["atari:pong", "--seed", "-1"], "seed must not be negative, got -1"),
+        (["atari:pong", "--rmsprop-decay", "2"], "rmsprop_decay must be at least 0 and below 1, got 2"),
+        (
+            ["atari:pong", "--env-options", "full_action_set", "no"],
+            "full_action_set must be true or false, got 'no'",
+        ),
+        (["atari:pong", "--env-options", "noop_max", "abc"], "noop_max must be a whole number, got 'abc'"),
+        (["atari:pong", "--env-options", "max_frames", "inf"], "max_frames must be a whole number, got inf"),
+        (["atari:pong", "--env-options", "sticky", "x"], "sticky must be a number, got 'x'"),
+        (["atari:pong", "--env-options", "workers", "abc"], "workers must be a whole number, got 'abc'"),
+        (["atari:pong", "--env-options", "own_share", "x"], "own_share must be a number, got 'x'"),
+        (["moba:1v1", "--algo", "ppo", "--env-options", "game_length", "nan"], "game_length must be"),
+        (["moba:1v1", "--algo", "ppo", "--env-options", "game_length", "inf"], "game_length must be"),
+        (["moba:1v1", "--algo", "ppo", "--past-share", "0", "--sparring", "laner"], "needs self-play"),
+        (["moba:1v1", "--algo", "ppo", "--opponents", "idle", "--sparring", "laner"], "needs self-play"),
+        (
+            ["moba:1v1", "--algo", "ppo", "--opponents", "self", "--env-options", "opponent", "laner"],
+            "the other side is given twice",
+        ),
+        (["gym:nosuch:Foo-v0"], "gym:nosuch:Foo-v0 can't be made"),
         ([], "what to train on"),
         (["--resume"], "--out"),
     ],
@@ -103,6 +124,64 @@ def test_other_settings_than_the_runs_are_refused(finished: Path, capsys: pytest
     code, line = failure(["train", "--resume", "--out", str(finished), "--num-envs", "8"], capsys)
     assert code == 2
     assert "num_envs=4, not 8" in line
+
+
+def test_settings_that_are_the_default_count_too_when_they_are_typed(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed, words in (
+        (["--num-envs", "16"], "num_envs=4, not 16"),
+        (["--algo", "ppo"], "algo=a2c, not ppo"),
+        (["atari:breakout"], "env=gym:CartPole-v1, not atari:breakout"),
+        (["--no-compile", "--schedule=linear"], "schedule=constant, not linear"),
+    ):
+        code, line = failure(["train", *typed, "--resume", "--out", str(finished)], capsys)
+        assert (code, words in line) == (2, True), line
+    out = tmp_path / "again"
+    shutil.copytree(finished, out)
+    default = TrainConfig().checkpoint_every
+    main(["train", "--resume", "--out", str(out), "--checkpoint_every", f"{default:.0f}", "--quiet"])
+    assert load_run(out).config.checkpoint_every == default
+
+
+def test_an_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").write_text("mine")
+    code, line = failure(["train", *CARTPOLE, "--out", str(tmp_path / "run")], capsys)
+    assert (code, line) == (2, f"rl-gns: {tmp_path / 'run'} is a file: choose another --out")
+
+
+def test_true_and_false_are_read_as_a_shell_writes_them(tmp_path: Path) -> None:
+    switches = ["full_action_set", "false", "clip_reward", "False", "fire_on_reset", "TRUE"]
+    few = ["--num-envs", "2", "--observations", "20", "--no-tensorboard", "--quiet"]
+    main(["train", "atari:pong", *few, "--out", str(tmp_path / "run"), "--env-options", *switches])
+    options = load_run(tmp_path / "run").config.env_options
+    assert options == {"full_action_set": False, "clip_reward": False, "fire_on_reset": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seed", "-1"], "seed must not be negative"),
+        (["--device", "gpu"], "device 'gpu' can't be used here"),
+        (["--video", "film.avi"], "must end in .mp4 or .gif"),
+        (["--video", "/proc/film.mp4"], "the video /proc/film.mp4 can't be written"),
+        (["--episodes", "0"], "episodes must be at least 1"),
+    ],
+)
+def test_eval_before_it_plays(
+    finished: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, line = failure(["eval", str(finished), *arguments], capsys)
+    assert (code, words in line) == (2, True), line
+
+
+def test_a_checkpoint_of_another_run(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["train", "gym:Acrobot-v1", "--num-envs", "4", *QUICK, "--out", str(tmp_path / "other")])
+    other = sorted((tmp_path / "other" / "checkpoints").glob("*.ckpt"))[-1]
+    code, line = failure(["eval", str(finished), "--checkpoint", str(other)], capsys)
+    assert (code, line) == (2, "rl-gns: the checkpoint is not of this run: its network is another one")
 
 
 def test_a_run_can_be_made_longer(finished: Path, tmp_path: Path) -> None:

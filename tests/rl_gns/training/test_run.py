@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import rl_gns
 from rl_gns.cli import main
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.training import config as configs
 from rl_gns.training.evaluate import evaluate
 from rl_gns.training.loop import Trainer
 
@@ -170,3 +172,25 @@ def test_workers_do_not_load_torch() -> None:
     program = "import sys, envs.atari_worker\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("env", ["gym:CartPole-v1", "atari:pong"])
+def test_a_stop_before_the_first_update_leaves_a_run_that_can_be_gone_on_with(
+    env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = rl_gns.TrainConfig(env=env, num_envs=4, observations=200, log_every=100, tensorboard=False)
+    rl_gns.train(config, tmp_path / "whole", quiet=True)
+    save = configs.save
+
+    def stopped(*arguments: Any) -> None:
+        save(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(configs, "save", stopped)
+        rl_gns.train(config, tmp_path / "stopped", quiet=True)
+    assert not list((tmp_path / "stopped").glob("checkpoints/*"))
+    rl_gns.train(config, tmp_path / "stopped", resume=True, quiet=True)
+    rows = [rl_gns.load_run(tmp_path / name).metrics() for name in ("whole", "stopped")]
+    names = ["observations", "score", "policy_loss", "noise_scale"]
+    assert rows[0][names].equals(rows[1][names])

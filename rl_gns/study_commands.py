@@ -9,6 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from rl_gns.errors import RunStopped, UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class _OnStudy:
@@ -50,10 +52,19 @@ class StudyRun(_OnStudy):
             return
         from rl_gns.studies.driver import drive
 
-        options = {"retry_failed": self.retry_failed, "quiet": self.quiet}
-        drive(study, self.jobs, self.cluster, threads=self.threads, jobs_per_gpu=self.jobs_per_gpu, **options)
+        failed = drive(
+            study,
+            self.jobs,
+            self.cluster,
+            threads=self.threads,
+            jobs_per_gpu=self.jobs_per_gpu,
+            retry_failed=self.retry_failed,
+            quiet=self.quiet,
+        )
         where = shlex.join([str(self.file), *(["--out", str(self.out)] if self.out is not None else [])])
         print(f"table: rl-gns study fit {where}\npage:  rl-gns study report {where}")
+        if failed:
+            raise RunStopped(f"{failed} of its runs failed: rl-gns study status {where} says why")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +77,11 @@ class StudyStatus(_OnStudy):
         from rl_gns.studies.view import status_text
 
         print(status_text(load_study(self.file, self.out)))
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UserError(f"seed must not be negative, got {seed}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +103,7 @@ class StudyFit(_OnStudy):
 
         study = load_study(self.file, self.out)
         outcomes = study.outcomes()
+        _check_seed(self.seed)
         fits = fit_study(study, self.seed, outcomes=outcomes)
         tables = fits.tables()
         print(fits.text())
@@ -114,6 +131,7 @@ class StudyReport(_OnStudy):
         from rl_gns.report.study import report
         from rl_gns.studies.study import load_study
 
+        _check_seed(self.seed)
         print(f"page: {report(load_study(self.file, self.out), self.page, self.seed)}")
 
 
@@ -156,11 +174,11 @@ class StudyClaims:
     def run(self) -> None:
         """Judge, print, write."""
         from rl_gns.analysis import paper_fronts
-        from rl_gns.errors import UserError
         from rl_gns.report import claims
         from rl_gns.studies.scope import of_paper, of_study
         from rl_gns.studies.study import load_study
 
+        _check_seed(self.seed)
         scopes = [of_study(load_study(file), seed=self.seed) for file in self.files]
         games = [task for task in paper_fronts()["task"].unique() if task != "dota_1v1"] if self.paper else []
         scopes += [of_paper(task, self.seed) for task in games]

@@ -116,8 +116,16 @@ def deviates(seed: int, name: str) -> Floats:
 def of_interval(value: float, low: float | None, high: float | None, z: Floats) -> Draws:
     """A positive estimate whose logarithm spreads as its 95 % interval says, each side on its own.
 
-    An end that is None is open: that half of the draws is 0 or ∞. NaN ends make all draws NaN.
+    An end that is None is open: that half of the draws is 0 or ∞. NaN ends make all draws NaN. An estimate of ∞ with a
+    lower end, or of 0 with an upper one, has a half of its draws there; in the other 1/x or x spreads as a normal's.
     """
+    if value in (0.0, math.inf):
+        end = low if value else high
+        if end is None or not 0 < end < math.inf:
+            return Draws(value, np.full(z.size, math.nan))
+        with np.errstate(divide="ignore"):
+            far = np.maximum(-z if value else z, 0) / norm.ppf(0.975)
+            return Draws(value, end / far if value else end * far)
     with np.errstate(divide="ignore", invalid="ignore"):
         down = math.inf if low is None or low <= 0 else math.log(value / low) / norm.ppf(0.975)
         up = math.inf if high is None or math.isinf(high) else math.log(high / value) / norm.ppf(0.975)

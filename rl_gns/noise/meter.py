@@ -12,6 +12,9 @@ from rl_gns.noise.history import Block, History
 from rl_gns.noise.interval import BLOCKS_PER_HALFLIFE, ratio_interval
 from rl_gns.noise.moments import Moments
 
+ROUNDING = 1e-3
+"""Of the signal: a noise no further below 0 than this is that of equal gradients."""
+
 
 class NoiseScale(NamedTuple):
     """A reading of the simple noise scale, in observations; `str` gives 562 (250-5.55k) or unknown, at least 206."""
@@ -108,8 +111,10 @@ class NoiseScaleMeter:
         interval = ratio_interval(self._history.read(), self._settings["confidence"])
         signal, noise = float(interval.x), float(interval.y)
         if noise <= 0 < signal:
-            # Equal gradients of all units: rounding may leave a noise just below 0.
-            return NoiseScale(0.0, 0.0, 0.0, signal, noise, self._history.now)
+            # Equal gradients of all units: rounding may leave a noise just below 0. One further below is of a metric
+            # that is not positive (Hessian-weighted), where noise may be of either sign: nothing is known of it.
+            most = 0.0 if noise >= -ROUNDING * signal else math.inf
+            return NoiseScale(None if most else 0.0, 0.0, most, signal, noise, self._history.now)
         weakest, strongest = float(interval.low), float(interval.high)
         low = t / strongest if strongest > 0 else 0.0
         if weakest == 0:

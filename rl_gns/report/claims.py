@@ -23,6 +23,8 @@ from rl_gns.studies.scope import Scope
 from rl_gns.studies.store import put, write_tables
 
 BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
+MOST = 1e300
+"""Ratios of estimates overflow to about this where one of them may be 0: it is said as unbounded."""
 
 
 def tables_of(scopes: Sequence[Scope]) -> dict[str, pd.DataFrame]:
@@ -119,8 +121,11 @@ def insert(page: Path, text: str) -> None:
 
 
 def _measured(value: float, low: float, high: float) -> str:
+    low, high, value = (math.inf if x > MOST else x for x in (low, high, value))
     ends = [rounded(end) if math.isfinite(end) else "?" for end in (low, high)]
     known = any(math.isfinite(end) for end in (low, high))
+    if math.isinf(value):
+        return f"at least {ends[0]}" if low > 0 and math.isfinite(low) else "–"
     if math.isnan(value):
         return f"{ends[0]} to {ends[1]}" if known else "–"
     if low == value == high or not known:

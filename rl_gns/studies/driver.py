@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+import envs
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.studies.devices import JOBS_PER_GPU, Devices, gpu_count
 from rl_gns.studies.local import Ended, Executor, LocalPool, processors
@@ -40,7 +41,7 @@ def drive(
     jobs_per_gpu: int = JOBS_PER_GPU,
     retry_failed: bool = False,
     quiet: bool = False,
-) -> None:
+) -> int:
     """Run what is missing, until nothing is, or until SIGINT (every run checkpoints first).
 
     Args:
@@ -52,9 +53,12 @@ def drive(
         retry_failed: forget earlier failures first.
         quiet: no live view.
 
+    Returns:
+        How many of its runs have failed.
+
     Raises:
-        UserError: another driver is at it, the results folder can't be written, a run on disk is not the planned
-            one, jobs, threads or jobs_per_gpu < 1, no such GPU, no Ray installed.
+        UserError: the environment can't be made, another driver is at it, the results folder can't be written, a run
+            on disk is not the planned one, jobs, threads or jobs_per_gpu < 1, no such GPU, no Ray installed.
         RunStopped: the disk is full.
     """
     if jobs is not None and jobs < 1:
@@ -69,6 +73,7 @@ def drive(
                 for path in (study.results / "failures").glob("*.jsonl"):
                     path.unlink()
             outcomes = _prepare(study)
+            _check_environment(study, outcomes)
             device = study.spec.device
             if cluster is None:
                 devices = Devices(device, 0 if device == "cpu" else gpu_count(), jobs_per_gpu)
@@ -79,7 +84,7 @@ def drive(
 
                 threads, on_gpu = threads or 1, device.startswith("cuda")
                 executor = RayPool(study.results, cluster, jobs, threads, on_gpu, jobs_per_gpu)
-            _drive(study, executor, threads, outcomes, quiet)
+            return _drive(study, executor, threads, outcomes, quiet)
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise UserError(
@@ -88,6 +93,18 @@ def drive(
         raise RunStopped(
             f"{study.results}: {error.strerror or error}; free some space and start again, nothing is lost"
         ) from error
+
+
+def _check_environment(study: Study, outcomes: dict[str, Outcome]) -> None:
+    """Raises UserError where no run could begin: better one line than a failure of each of them."""
+    waiting = [run for run in study.plan(outcomes) if not _final(outcomes, run)]
+    if not waiting:
+        return
+    config = waiting[0].config
+    try:
+        envs.make(config.env, 1, **config.environment_options()).close()
+    except ValueError as error:  # EnvError, GameError
+        raise UserError(f"{study.path}: {error}") from None
 
 
 def _prepare(study: Study) -> dict[str, Outcome]:
@@ -119,7 +136,7 @@ def _set_aside(folder: Path) -> None:
     folder.rename(aside)
 
 
-def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, Outcome], quiet: bool) -> None:
+def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, Outcome], quiet: bool) -> int:
     active: dict[str, PlannedRun] = {}
     stopping = False
     with View(Console(stderr=True, quiet=quiet), study) as view:
@@ -148,7 +165,9 @@ def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, O
             if active:
                 view.note("stopping: every run writes a checkpoint" if stopping else "")
                 executor.stop()
-        view.summary(study.plan(outcomes), outcomes)
+        runs = study.plan(outcomes)
+        view.summary(runs, outcomes)
+    return sum(outcomes[run.id].status == "failed" for run in runs)
 
 
 def _free(folder: Path) -> int:

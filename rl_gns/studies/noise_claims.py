@@ -181,14 +181,16 @@ def _together(scope: Scope) -> Claim:
     for key in scope.keys:
         b_crit = scope.b_crit(key)
         value = pooled(rows_of(scope, key, OWN))
-        if b_crit is not None and math.isfinite(value.value):
+        if b_crit is not None and not math.isnan(value.value):
             found.append(ratio(of_interval(*value, scope.deviates(f"together/{key[0]}")), b_crit))
             used.append(key)
     if not found:
         why = "no goal has both a critical batch and runs that together know a noise scale"
         return unknown("N5p", SAYS["N5p"], scope.name, RATIO, why, scope.runs())
     measured = combined(found, np.median).interval
-    return claim("N5p", SAYS["N5p"], scope.name, RATIO, measured, _over(used), scope.runs(*used))
+    lost = sum(math.isinf(one.value) for one in found)
+    why = _over(used) + (f"; at {lost} of them no signal is left" if lost else "")
+    return claim("N5p", SAYS["N5p"], scope.name, RATIO, measured, why, scope.runs(*used))
 
 
 def _mean(scope: Scope) -> Claim:

@@ -113,8 +113,9 @@ def pooled(rows: pd.DataFrame) -> Interval:
         rows: rollout (the same T in all), num_envs, signal and noise of one environment's gradient; NaN is left out.
 
     Returns:
-        In observations; an infinite upper end where the signal can't be told from 0. NaN where x is not above 0; no
-        ends with one run.
+        In observations; an infinite upper end where the signal can't be told from 0, infinite itself where it came out
+        no larger, and 0 where the noise did. NaN where not one run is known, or x is below 0 for certain; no ends with
+        one run.
     """
     known = rows[rows["signal"].notna() & (rows["signal"] + rows["noise"] > 0)]
     if known.empty:
@@ -123,15 +124,15 @@ def pooled(rows: pd.DataFrame) -> Interval:
     signal, noise = (known[name].to_numpy(dtype=float) for name in ("signal", "noise"))
     share, weight = signal / (signal + noise), weight / weight.sum()
     mean = float(weight @ share)
-    if mean <= 0:
-        return UNKNOWN
-    value = length * (1 - mean) / mean
+    value = length * max(0.0, 1 - mean) / mean if mean > 0 else math.inf
     if len(known) == 1:
         return Interval(value, math.nan, math.nan)
     runs = 1 / float(weight @ weight)  # how many of equal weight they amount to
     error = math.sqrt(float(weight**2 @ (share - mean) ** 2) * runs / (runs - 1))
     far = float(stdtrit(runs - 1, 0.975)) * error
-    most = length * (1 - mean + far) / (mean - far) if mean > far else math.inf
+    if mean + far <= 0:
+        return UNKNOWN
+    most = length * max(0.0, 1 - mean + far) / (mean - far) if mean > far else math.inf
     return Interval(value, length * max(0.0, 1 - mean - far) / (mean + far), most)
 
 
@@ -181,7 +182,7 @@ def _measured(scope: Scope, key: Key) -> dict[tuple[str, str], Draws | None]:
                 if math.isnan(value.low):
                     value = over_seeds(some[quantity], seed=scope.seed)
             z = scope.deviates(f"{part}/{quantity}/{key}")
-            found[part, quantity] = None if math.isnan(value.value) else of_interval(*value, z)
+            found[part, quantity] = of_interval(*value, z) if 0 < value.value < math.inf else None
     predicted = scope.fits.predicted
     if len(predicted):
         row = predicted[(predicted["rollout"] == key[0]) & (predicted["goal"] == key[1])]

@@ -188,7 +188,7 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         raise UserError('env must name what to train on, e.g. env = "gym:CartPole-v1"')
     algo = raw.get("algo", "a2c")
     kinds.check(TrainConfig, {"algo": algo})
-    goals = _numbers(raw, "goals", "")
+    goals = tuple(map(float, _numbers(raw, "goals", "")))
     if list(goals) != sorted(goals):
         raise UserError(f"goals must ascend, got {list(goals)}")
     rates = grid.get("learning_rate", "auto")
@@ -209,13 +209,16 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         rollout=rollout,
         learning_rates=None
         if rates == "auto"
-        else _positive(_numbers(grid, "learning_rate", "grid."), "grid.learning_rate"),
+        else _positive(tuple(map(float, _numbers(grid, "learning_rate", "grid."))), "grid.learning_rate"),
         seeds=_counts(grid, "seeds", least=0),
         auto=_auto(_table(raw, "auto")),
         correlation=_correlation(raw, max(num_envs) if batch is None else max(batch) // max(rollout)),
         train=train_table.check(_table(raw, "train"), _known),
         runs_of=_paths(raw, "runs_of"),
     )
+    for name in ("patience", "keep"):
+        if rates != "auto" and getattr(spec.auto, name) is not None:
+            raise UserError(f'auto.{name} chooses among rates: it goes with grid.learning_rate = "auto" only')
     if spec.auto.patience is not None and spec.train.get("schedule", "constant") != "constant":
         raise UserError(
             "auto.patience cuts budgets, which train.schedule turns into other rates: leave one out"
@@ -251,6 +254,9 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
         for name in names
         if name in raw or getattr(default, name) is not None
     }
+    for name in ("points", "most"):
+        if values[name] != int(values[name]):
+            raise UserError(f"auto.{name} must be a whole number, got {values[name]:g}")
     auto = Auto(**values | {name: int(values[name]) for name in ("points", "most")})
     if auto.factor <= 1:
         raise UserError(f"auto.factor must be above 1, got {auto.factor:g}")
@@ -323,7 +329,7 @@ def _numbers(raw: Mapping[str, Any], key: str, where: str) -> tuple[float, ...]:
         raise UserError(f"{where}{key} must be a list of at least one number, got {_shown(value)}")
     if len(set(value)) < len(value):
         raise UserError(f"{where}{key} holds a value twice: {value}")
-    return tuple(float(x) for x in value)
+    return tuple(value)
 
 
 def _paths(raw: Mapping[str, Any], key: str) -> tuple[str, ...]:

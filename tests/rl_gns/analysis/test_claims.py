@@ -63,6 +63,10 @@ def test_draws_give_back_the_interval_they_came_from() -> None:
     draws = of_interval(100.0, 50.0, 400.0, deviates(0, "a"))
     assert draws.interval == pytest.approx((100, 50, 400), rel=0.08)
     assert of_interval(100.0, 50.0, None, deviates(0, "a")).interval.high == INF
+    for z in (deviates(0, "a"), deviates(7, "b")):
+        assert of_interval(INF, 50.0, INF, z).interval == pytest.approx((INF, 50, INF), rel=0.05)
+        assert of_interval(0.0, 0.0, 20.0, z).interval == pytest.approx((0, 0, 20), rel=0.05)
+        assert math.isnan(of_interval(INF, NAN, NAN, z).interval.low)
     assert of_interval(100.0, None, 200.0, deviates(0, "a")).interval.low == 0
     assert math.isnan(of_interval(100.0, NAN, NAN, deviates(0, "a")).interval.low)
     assert np.array_equal(deviates(1, "x"), deviates(1, "x"))

@@ -145,6 +145,14 @@ def test_equal_units_have_no_noise():
     assert meter.read()[:3] == (0.0, 0.0, 0.0)
 
 
+def test_noise_below_0_by_more_than_rounding_is_no_certainty_that_there_is_none():
+    """Of a Hessian-weighted gradient tr(HΣ) may come out below 0, whatever it is."""
+    meter, rng = NoiseScaleMeter(5, 1e6), np.random.default_rng(0)
+    for _ in range(40):
+        meter.update(Moments(1.0, -0.2 + 0.1 * rng.normal(), 4))
+    assert meter.read()[:3] == (None, 0.0, math.inf)
+
+
 @pytest.mark.parametrize("save", ["json", "torch", "plain"])
 @pytest.mark.parametrize("before", [0, 5, 96, 97, 700])
 def test_resuming_changes_no_bit(fed, save, before):

@@ -268,6 +268,43 @@ def test_runs_that_know_nothing_alone_are_pooled() -> None:
     assert math.isnan(pooled(exact.iloc[:0]).value)
 
 
+def test_pooled_runs_without_a_signal_have_a_bound_and_without_noise_are_0() -> None:
+    rows = pd.DataFrame({"rollout": 5, "num_envs": 8, "signal": [-0.03, 0.01, 0.01, -0.01], "noise": 2.0})
+    found = pooled(rows)
+    assert (found.value, found.high) == (math.inf, math.inf)
+    assert 50 < found.low < 1000
+    found = pooled(rows.assign(signal=2.0, noise=[-0.03, 0.01, 0.01, -0.01]))
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert 0 < found.high < 0.2
+
+
+def unbounded(part: str, signal: list[float], noise: list[float]) -> Scope:
+    """`made`, where nothing but the moments of `part` is known of the noise."""
+    scope = made(ratio=math.nan)
+    first = scope.fits.points.drop_duplicates(["goal", "batch", "seed"])
+    parts = pd.DataFrame(
+        {name: first[name] for name in ("id", "rollout", "num_envs", "batch", "seed", "goal")}
+    )
+    parts = parts.assign(part=part, local=math.nan, mean=math.nan, known_share=0.0, at_least=0.0)
+    parts["signal"], parts["noise"] = np.resize(signal, len(parts)), np.resize(noise, len(parts))
+    return dataclasses.replace(scope, parts=parts)
+
+
+def test_a_front_whose_runs_have_no_signal_together_counts_as_unbounded_and_is_shown() -> None:
+    scope = unbounded("B_simple", [-0.03, 0.01, 0.01, -0.01], [2.0])
+    together = by_code(claims([scope]))["N5p"]
+    assert together.measured.value == math.inf
+    assert "at 2 of them no signal is left" in together.why
+    assert together.verdict != "fail" or together.measured.low > 12
+    assert "| at least " in next(line for line in markdown([scope]).splitlines() if "| N5p |" in line)
+
+
+def test_noise_that_comes_out_below_0_breaks_no_table() -> None:
+    scope = unbounded("hessian", [0.02], [-0.001, -0.002, 0.0005])
+    assert closest([scope])["ratio"].isna().all()
+    assert table(scope)["ratio"].isna().all()
+
+
 def test_a_run_with_a_thousand_times_the_others_gradient_counts_as_one_run() -> None:
     rows = pd.DataFrame({"rollout": 5, "num_envs": 8, "signal": 0.01, "noise": 2.0}, index=range(8))
     rows.loc[0, ["signal", "noise"]] = [100.0, 200.0]  # a noise scale of 10

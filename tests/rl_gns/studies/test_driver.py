@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rl_gns.cli import main
 from rl_gns.errors import UserError
 from rl_gns.studies.driver import drive
 from rl_gns.studies.study import Study, load_study
@@ -159,7 +160,7 @@ def test_second_driver_is_refused_and_finished_runs_are_not_repeated(tmp_path: P
 def test_failed_run_is_retried_once_and_shown(tmp_path: Path) -> None:
     text = TINY.replace("num_envs = [4, 16]", "num_envs = [4]\nlearning_rate = [1e30]")
     study = tiny(tmp_path, text)
-    drive(study, jobs=1, quiet=True)
+    assert drive(study, jobs=1, quiet=True) == 1
     (run,) = study.plan()
     outcome = study.outcome(run)
     assert outcome.status == "failed"
@@ -169,6 +170,18 @@ def test_failed_run_is_retried_once_and_shown(tmp_path: Path) -> None:
     from rl_gns.studies.view import status_text
 
     assert f"failed: {run.id}" in status_text(study)
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", "run", str(study.path), "--jobs", "1", "--quiet"])
+    assert stopped.value.code == 1
+
+
+def test_an_environment_that_cannot_be_made_is_said_before_any_run_fails(tmp_path: Path) -> None:
+    study = tiny(tmp_path, TINY.replace("gym:CartPole-v1", "gym:CartPol-v1"))
+    with pytest.raises(
+        UserError, match=r"study.toml: Gymnasium has no environment 'CartPol-v1'; did you mean"
+    ):
+        drive(study, jobs=1, quiet=True)
+    assert not list((study.results / "failures").iterdir())
 
 
 def test_half_deleted_run_is_set_aside_and_run_anew(tmp_path: Path) -> None:

@@ -57,6 +57,12 @@ def test_equal_batches_at_every_rollout_length(tmp_path: Path) -> None:
     assert correlation_cell(load(path)) == (1, 20)
 
 
+def test_seeds_are_taken_to_the_last_digit(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(GOOD.replace("seeds = [1]", "seeds = [9007199254740992, 9007199254740993]"))
+    assert load(path).seeds == (9007199254740992, 9007199254740993)
+
+
 def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(GOOD.replace("observations", "updates = 300\nobservations"))
@@ -100,6 +106,12 @@ def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
         ("rollout = [5]", "", "grid.rollout must be a list of at least one number, got nothing"),
         ("seeds = [1]", "seeds = 1", "grid.seeds must be a list"),
         ("goals = [50, 100]", "goals = [100, 50]", "goals must ascend"),
+        ("seeds = [1]", "seeds = [1]\n[auto]\npoints = 2.7", "auto.points must be a whole number, got 2.7"),
+        (
+            "seeds = [1]",
+            "seeds = [1]\nlearning_rate = [1e-3]\n[auto]\nkeep = 1.25",
+            'goes with grid.learning_rate = "auto" only',
+        ),
         ("goals = [50, 100]", "goals = [nan]", "goals must be a list of at least one number"),
         ("observations = 10_000", "observations = -1", "observations must be a positive number"),
         ("observations = 10_000", "observations = true", "observations must be a positive number"),

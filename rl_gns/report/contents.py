@@ -42,7 +42,9 @@ def draw(
         [
             sentences.critical_batch(fits),
             "B_crit of each goal's front; B_simple at the same score and its mean over the updates until then "
-            "(interquartile means over the seeds at each batch size). Bars: 95 % intervals. Theory compares B_crit "
+            "(interquartile means over the seeds at each batch size). "
+            "Bars: 95 % intervals, an arrow where one end is open, none where both are. "
+            "Theory compares B_crit "
             "with the mean.",
         ],
         figures.critical_batch(fits),

@@ -19,10 +19,13 @@ from rl_gns.report.style import (
     legend_above,
     log_scale,
     panels,
+    with_ends,
 )
 from rl_gns.studies.fits import Fits
 
 MOST_PANELS = 4
+OPEN = 1e12
+"""Observations: where the upper end of a critical batch is drawn that has none, beyond every batch."""
 
 
 def fronts(fits: Fits, rollout: int, paper: pd.DataFrame | None = None) -> Figure:
@@ -50,7 +53,7 @@ def fronts(fits: Fits, rollout: int, paper: pd.DataFrame | None = None) -> Figur
         by_cost.plot(updates, updates * batch, style, color=colour, lw=1.3)
         by_batch.plot(batch, updates, style, color=colour, lw=1.3)
         if front.b_crit is not None and front.s_min is not None:
-            low, high = front.b_crit_low or front.b_crit, front.b_crit_high or front.b_crit
+            low, high = front.b_crit_low or 0.0, front.b_crit_high or OPEN
             # The band turns about the middle of the points, where they hold the curve.
             middle = float(np.exp(np.log(met["batch"]).mean()))
             at = front.s_min * (1 + front.b_crit / middle)
@@ -129,21 +132,11 @@ def _with_interval(
     """Values with their intervals; `shift`, a share of the scores' range, keeps neighbours apart."""
     known = rows[rows[name].notna()]
     value = known[name]
-    low, high = known[f"{name}_low"].fillna(value), known[f"{name}_high"].fillna(value)
-    spread = np.maximum([value - low, high - value], 0)
+    low, high = known[f"{name}_low"], known[f"{name}_high"]
     width = float(rows["goal"].max() - rows["goal"].min())
     if len(known):
-        panel.errorbar(
-            known["goal"] + shift * width,
-            value,
-            yerr=spread,
-            fmt=style,
-            ms=4,
-            lw=1,
-            capsize=2,
-            color=colour,
-            label=label,
-        )
+        at = known["goal"] + shift * width
+        with_ends(panel, at, value, low, high, fmt=style, ms=4, lw=1, color=colour, label=label)
 
 
 def learning_rates(fits: Fits) -> Figure:

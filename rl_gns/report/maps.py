@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_gns.analysis import RolloutLaw
-from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, legend_below, log_scale, panels, short
+from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, legend_below, log_scale, panels, short, with_ends
 from rl_gns.studies.fits import Fits
 
 MARGIN = 1.6
@@ -83,14 +84,13 @@ def _critical(axes: Axes, fits: Fits, law: RolloutLaw, goal: float) -> None:
     axes.fill_between(
         lengths, [x.low for x in measured], [x.high for x in measured], color=BLUE, alpha=0.15, lw=0
     )
-    style: dict[str, Any] = {"fmt": "o", "ms": 5, "capsize": 2, "color": ORANGE}
+    style: dict[str, Any] = {"fmt": "o", "ms": 5, "color": ORANGE}
     label: str | None = "measured: each front's own"
     for t in lengths:
         front = fits.front_of.get((t, goal))
         if front is not None and front.b_crit is not None:
-            low, high = front.b_crit_low or front.b_crit, front.b_crit_high or front.b_crit
-            spread = [[max(front.b_crit - low, 0) / t], [max(high - front.b_crit, 0) / t]]
-            axes.errorbar([t * 1.02], [front.b_crit / t], yerr=spread, **style, label=label)
+            low, high = front.b_crit_low or 0.0, front.b_crit_high or math.inf
+            with_ends(axes, [t * 1.02], [front.b_crit / t], [low / t], [high / t], **style, label=label)
             label = None
     rows = fits.predicted[fits.predicted["goal"] == goal] if len(fits.predicted) else fits.predicted
     if fits.prediction is not None and len(rows):

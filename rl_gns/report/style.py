@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from numpy.typing import ArrayLike
 
 GREY = "#8a8a8a"
 BLUE, ORANGE, GREEN = "#1f5fa8", "#d9730d", "#3a8a4d"
@@ -73,6 +74,24 @@ def short(value: float) -> str:
     if size >= 1e4:
         return f"{value / 1e3:.3g}k"
     return f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"
+
+
+def with_ends(
+    axes: Axes, x: ArrayLike, value: ArrayLike, low: ArrayLike, high: ArrayLike, **style: Any
+) -> None:
+    """Points with bars from `low` to `high`, an arrow where one end is open: not above 0, no finite number.
+
+    The arrow reaches over a factor of two, for the logarithmic axes that these figures have. A point of which neither
+    end is known has no bar.
+    """
+    x, value, low, high = (np.asarray(of, dtype=float) for of in (x, value, low, high))
+    open_low, open_high = ~(np.isfinite(low) & (low > 0)), ~np.isfinite(high)
+    neither = open_low & open_high
+    low = np.where(open_low, np.where(neither, value, value / 2), low)
+    high = np.where(open_high, np.where(neither, value, value * 2), high)
+    axes.errorbar(x, value, yerr=np.maximum([value - low, high - value], 0), capsize=2, **style)
+    for which, at, mark in ((open_low & ~neither, low, "v"), (open_high & ~neither, high, "^")):
+        axes.plot(x[which], at[which], mark, ms=5, color=style.get("color"))
 
 
 def log_scale(

@@ -101,12 +101,17 @@ def turning(front_of: dict[tuple[int, float], Front]) -> list[dict[str, Any]]:
         if len(fitted) < 2:
             continue
         s_min, e_min = zip(*fitted, strict=True)
-        share = gamma(*local_noise_scale(s_min, e_min, skip=True))
+        pieces = local_noise_scale(s_min, e_min, skip=True)
+        if (
+            len(pieces[0]) < 2
+        ):  # the first goal's front takes longer than all others': of one piece γ is 1, whatever
+            continue
+        share = gamma(*pieces)
         turn = turning_point(share)
         rows.append(
             {
                 "rollout": rollout,
-                "goals": len(fitted),
+                "goals": len(pieces[0]),
                 "gamma": share,
                 "turning_point": turn,
                 "saving": 1 - turn / 2,

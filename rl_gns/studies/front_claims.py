@@ -271,7 +271,7 @@ def _gamma(scope: Scope) -> Claim:
         value for length in sorted({key[0] for key in scope.keys}) if (value := _gamma_of(scope, length))
     ]
     if not found:
-        why = "fewer than two goals with a critical batch"
+        why = "fewer than two goals with a critical batch, the later ones taking longer"
         return unknown("A1", SAYS["A1"], scope.name, GAMMA, why, scope.runs())
     why = "an upper bound: finer goals can only lower it"
     return claim("A1", SAYS["A1"], scope.name, GAMMA, combined(found, np.median).interval, why, scope.runs())
@@ -295,6 +295,8 @@ def _gamma_of(scope: Scope, length: int) -> Draws | None:
         return None
     s_min, e_min = np.array(curves).transpose(1, 2, 0)
     whole = np.isfinite(s_min).all(1) & np.isfinite(e_min).all(1) & (s_min > 0).all(1) & (e_min > 0).all(1)
+    if not whole[0] or len(local_noise_scale(s_min[0], e_min[0], skip=True)[0]) < 2:
+        return None
     values = [
         gamma(*local_noise_scale(s, e, skip=True)) if ok else math.nan
         for s, e, ok in zip(s_min, e_min, whole, strict=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from rl_gns.report.style import MOST_TICKS, log_scale
+from rl_gns.report.style import MOST_TICKS, log_scale, with_ends
 
 
 @settings(max_examples=40, deadline=None)
@@ -23,3 +24,15 @@ def test_every_axis_has_ticks_to_read_however_little_it_spans(at: float, which: 
     axis, limits = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
     assert limits[0] <= at <= at * span <= limits[1]
     assert 1 <= sum(limits[0] <= tick <= limits[1] for tick in axis.get_majorticklocs()) <= MOST_TICKS
+
+
+def test_an_open_end_is_an_arrow_and_no_interval_no_bar() -> None:
+    axes = Figure().subplots()
+    x, low, high = [1, 2, 3, 4], [5, np.nan, 0, np.nan], [20, 30, np.inf, 20]
+    with_ends(axes, x, [10] * 4, low, high, fmt="o", color="k")
+    (bars,) = axes.collections
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]  # type: ignore[attr-defined]
+    assert ends == [[5, 20], [5, 30], [10, 10], [5, 20]]
+    arrows = {line.get_marker(): line.get_xydata().tolist() for line in axes.lines if len(line.get_xdata())}
+    assert arrows["v"] == [[2, 5], [4, 5]]
+    assert "^" not in arrows

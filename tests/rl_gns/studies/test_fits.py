@@ -135,6 +135,15 @@ def test_two_axes_and_the_exchange() -> None:
     assert fits.exchange.sort_values("batch").iloc[0]["wins"] == "more environments"
 
 
+def test_where_the_law_of_two_axes_is_known_to_mislead_it_says_so() -> None:
+    few = fit(table_of(sizes=(1, 2, 4), rollouts=(5, 20), goals=(400.0,)), bootstrap=20).rollouts
+    assert few["note"].str.contains("over 10 times the most environments that ran").all()
+    cut = fit(table_of(rollouts=(5, 20), goals=(20.0,), budget=400_000.0), bootstrap=20).rollouts
+    assert cut["note"].str.contains("runs that missed the goal are left out").all()
+    whole = fit(table_of(rollouts=(5, 20), goals=(20.0,)), bootstrap=20).rollouts
+    assert not whole["note"].str.contains("environments that ran|left out").any()
+
+
 def test_verdict_needs_the_whole_interval() -> None:
     assert verdict(Interval(1.5, 1.1, 2)) == "more environments"
     assert verdict(Interval(0.5, 0.4, 0.9)) == "longer rollouts"

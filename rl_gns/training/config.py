@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -276,13 +277,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         UserError: one line naming the setting, its value and what it must be.
     """
     kinds.check(TrainConfig, {f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
-    if any(
-        word in ("true", "false") for word in map(_lower, config.env_options.values())
-    ):  # as typed in a shell
-        said = {
-            key: {"true": True, "false": False}.get(_lower(v), v) for key, v in config.env_options.items()
-        }
-        config = dataclasses.replace(config, env_options=said)
+    config = dataclasses.replace(config, env_options=switched(config.env_options))
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
     if moba:
@@ -304,8 +299,10 @@ def resolve(config: TrainConfig) -> TrainConfig:
     return config
 
 
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else None
+def switched(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with true and false, as a shell has them in any case, for what they say."""
+    words = {"true": True, "false": False}
+    return {k: words.get(v.lower(), v) if isinstance(v, str) else v for k, v in options.items()}
 
 
 def _filled(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:

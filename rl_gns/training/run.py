@@ -273,6 +273,8 @@ def _settings_to_resume(path: Path, asked: TrainConfig, given: Collection[str]) 
     changes = {}
     for name in given:
         value, was = getattr(asked, name), getattr(stored, name)
+        if name == "env_options":
+            value = configs.switched(value)
         if value == was:
             continue
         if name not in FREE_ON_RESUME:

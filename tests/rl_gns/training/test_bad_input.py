@@ -156,6 +156,7 @@ def test_true_and_false_are_read_as_a_shell_writes_them(tmp_path: Path) -> None:
     main(["train", "atari:pong", *few, "--out", str(tmp_path / "run"), "--env-options", *switches])
     options = load_run(tmp_path / "run").config.env_options
     assert options == {"full_action_set": False, "clip_reward": False, "fire_on_reset": True}
+    main(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet", "--env-options", *switches])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from rl_gns.analysis.joins import noise_scale_at_goals, smoothed_noise_scale, st
 from rl_gns.analysis.laws import LearningRateLaw, fit_learning_rates
 from rl_gns.analysis.paper import paper_fronts, paper_noise_scale, paper_task
 from rl_gns.analysis.predicted import Parting, PredictedAxis, parting, predict_axis
-from rl_gns.analysis.rollouts import RolloutLaw, design_effect, exchange_rate, fit_rollouts
+from rl_gns.analysis.rollout_fit import fit_rollouts
+from rl_gns.analysis.rollouts import RolloutLaw, design_effect, exchange_rate
 
 __all__ = [
     "Cost",

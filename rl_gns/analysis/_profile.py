@@ -130,16 +130,28 @@ def minimise(points: Points) -> float:
     return float(found.x)
 
 
-def rejects(points: Points, least: float, limit: float, dropped: int, confidence: float) -> bool:
+def rejects(
+    y: Floats,
+    cells: NDArray[np.intp],
+    parameters: int,
+    least: float,
+    limit: float,
+    dropped: int,
+    confidence: float,
+) -> bool:
     """F test: does a limit law of objective `limit`, with `dropped` fewer parameters, fit worse?"""
-    cells, p = points.cells, points.parameters
     n, sizes = cells.size, int(cells.max()) + 1
-    if n == sizes and sizes <= p:
+    if n == sizes and sizes <= parameters:
         return False
-    between, within = mean_squares(least, points.log_y, cells, p)
-    freedom = sizes - p if between >= within else n - sizes
+    between, within = mean_squares(least, y, cells, parameters)
+    freedom = sizes - parameters if between >= within else n - sizes
     bound = float(f_distribution.ppf(confidence, dropped, freedom)) * dropped
-    return limit - least > bound * float(_variance(between, within))
+    return limit - least > bound * float(variance(between, within))
+
+
+def aic(objective: float, n: int, parameters: int) -> float:
+    """n ln σ² + 2 k, k with the variance counted; σ no smaller than the resolution of a count."""
+    return n * float(np.log(max(objective / n, RESOLUTION**2))) + 2 * (parameters + 1)
 
 
 def interval(
@@ -157,9 +169,9 @@ def interval(
     best = points.at(log_c)
     least = float(best.objective[0])
     between, within = mean_squares(least, y, cells, p)
-    variance = _variance(between, within)
+    of_point = variance(between, within)
 
-    grid = np.union1d(points.grid(), _near(points, log_c, float(variance)))
+    grid = np.union1d(points.grid(), _near(points, log_c, float(of_point)))
     slopes = np.empty(0)
     q = float(f_distribution.ppf(confidence, 1, sizes - p if between >= within else n - sizes))
     if bootstrap:
@@ -169,16 +181,16 @@ def interval(
         lows = found.objective.min(-1)
         at_fit = points.at(log_c, resampled).objective[..., 0]
         lows = np.minimum(lows, at_fit)
-        f_star = (at_fit - lows) / _variance(*mean_squares(lows, resampled, cells, p))
+        f_star = (at_fit - lows) / variance(*mean_squares(lows, resampled, cells, p))
         # One or two degrees of freedom leave too few residuals to draw from: the table then stays the least.
         least_q = q if n - p <= 2 else float(chi2.ppf(confidence, 1))
         q = max(float(np.quantile(f_star, confidence)), least_q)
         slopes = np.take_along_axis(found.slope, found.objective.argmin(-1)[:, None], -1)[:, 0]
 
     def outside(c: float) -> float:
-        return float(points.at(c).objective[0]) - least - q * float(variance)
+        return float(points.at(c).objective[0]) - least - q * float(of_point)
 
-    inside = np.flatnonzero(points.at(grid).objective <= least + q * float(variance))
+    inside = np.flatnonzero(points.at(grid).objective <= least + q * float(of_point))
     first, last = (int(inside[0]), int(inside[-1])) if inside.size else (0, grid.size - 1)
     low = None if first == 0 else float(brentq(outside, grid[first - 1], grid[first]))
     high = None if last == grid.size - 1 else float(brentq(outside, grid[last], grid[last + 1]))
@@ -215,7 +227,8 @@ def mean_squares(
     return np.asarray(between), np.asarray(within)
 
 
-def _variance(between: Floats, within: Floats) -> Floats:
+def variance(between: Floats, within: Floats) -> Floats:
+    """Of one point: the larger of the two mean squares, no less than the resolution of a count."""
     return np.maximum(np.maximum(between, within), RESOLUTION**2)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
-from rl_gns.analysis._profile import RESOLUTION, Fit, Floats, Points, interval, minimise, rejects
+from rl_gns.analysis._profile import Fit, Floats, Points, aic, interval, minimise, rejects
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ def fit_front(
         note = f"runs that met the goal have {sizes} batch size(s): a front needs at least 3"
         return Front(None, None, None, low, high, None, met, bounds, note=note)
 
-    aic = {
-        "hyperbola": _aic(_value(best), met, 2),
-        "power_law": _aic(_power_law(points), met, 2),
-        "linear": _aic(_value(steep), met, 1),
-        "constant": _aic(_value(flat), met, 1),
+    score = {
+        "hyperbola": aic(_value(best), met, 2),
+        "power_law": aic(_power_law(points), met, 2),
+        "linear": aic(_value(steep), met, 1),
+        "constant": aic(_value(flat), met, 1),
     }
     log_s = float(best.intercept[0])
     s_min: float | None = float(np.exp(log_s))
@@ -127,10 +127,11 @@ def fit_front(
     b_crit: float | None = float(np.exp(log_c))
     fitted = log_s + np.log1p(np.exp(log_c) / points.batch)
     note = ""
-    limit = "constant" if aic["constant"] <= aic["linear"] else "linear"
+    limit = "constant" if score["constant"] <= score["linear"] else "linear"
     least, other = _value(best), _value(flat if limit == "constant" else steep)
+    tested = (points.log_y, points.cells, points.parameters)
     beyond = not points.batch[0] <= b_crit <= points.batch[-1]
-    if aic[limit] <= aic["hyperbola"] or (beyond and not rejects(points, least, other, 1, confidence)):
+    if score[limit] <= score["hyperbola"] or (beyond and not rejects(*tested, least, other, 1, confidence)):
         b_crit = None
         if limit == "constant":
             s_min, e_min, log_low = float(np.exp(flat.intercept[0])), None, None
@@ -152,7 +153,7 @@ def fit_front(
         float(np.sqrt(np.mean((points.log_y - fitted) ** 2))),
         met,
         bounds,
-        aic=aic,
+        aic=score,
         determined=b_crit is not None and log_low is not None and log_high is not None,
         note=note,
     )
@@ -179,11 +180,6 @@ def checked_points(
     c = c.astype(bool)
     order = np.lexsort((s, c, b))
     return b[order], s[order], c[order]
-
-
-def _aic(objective: float, n: int, parameters: int) -> float:
-    """n ln σ² + 2 k, k with the variance counted; σ no smaller than the resolution of a count."""
-    return n * float(np.log(max(objective / n, RESOLUTION**2))) + 2 * (parameters + 1)
 
 
 def _power_law(points: Points) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rl_gns.analysis._profile import RESOLUTION, Floats, Points, interval, minimise, rejects, widened_tail
+from rl_gns.analysis._profile import Floats, Points, aic, interval, minimise, rejects, widened_tail
 from rl_gns.analysis.fronts import checked_points
 
 
@@ -100,17 +100,18 @@ def fit_learning_rates(
 
     least, power = float(best.objective[0]), float(points.steep().objective[0])
     flat = float(np.square(points.log_y - points.log_y.mean()).sum())
-    aic_law, aic_power = _aic(least, b.size, points.parameters), _aic(power, b.size, points.parameters - 1)
-    aic_flat = _aic(flat, b.size, 1)
+    aic_law, aic_power = aic(least, b.size, points.parameters), aic(power, b.size, points.parameters - 1)
+    aic_flat = aic(flat, b.size, 1)
     is_flat = aic_flat <= aic_power
     limit, dropped = (flat, points.parameters - 1) if is_flat else (power, 1)
+    tested = (points.log_y, points.cells, points.parameters)
     beyond = not b[0] <= math.exp(log_b) <= b[-1]
     rate_out: float | None = math.exp(log_rate)
     batch_out: float | None = math.exp(log_b)
     exponent_out: float | None = a
     note = ""
     if min(aic_flat, aic_power) <= aic_law or (
-        beyond and not rejects(points, least, limit, dropped, confidence)
+        beyond and not rejects(*tested, least, limit, dropped, confidence)
     ):
         batch_out = None
         if is_flat:
@@ -145,7 +146,3 @@ def _ends(values: Floats, tail: float, estimate: float) -> tuple[float | None, f
         return None, None
     low, high = np.quantile(values, [tail, 1 - tail])
     return min(float(low), estimate), max(float(high), estimate)
-
-
-def _aic(objective: float, n: int, parameters: int) -> float:
-    return n * math.log(max(objective / n, RESOLUTION**2)) + 2 * (parameters + 1)

@@ -64,8 +64,7 @@ def _equal_batch(plane: Axes, batches: list[float], top: float) -> None:
 def _equal_cost(plane: Axes, law: RolloutLaw, across: np.ndarray) -> None:
     lengths = np.array(sorted(law.s_min), dtype=float)
     down = np.unique(np.round(np.geomspace(lengths[0], lengths[-1], 40)).astype(int))
-    log_s = np.interp(np.log(down), np.log(lengths), np.log([law.s_min[int(t)] for t in lengths]))
-    cost = [np.exp(s) * t * (across + law.n_crit(int(t)).value) for s, t in zip(log_s, down, strict=True)]
+    cost = [law.between(across, int(t)) * t * across for t in down]
     low, high = float(np.min(cost)), float(np.max(cost))
     levels = np.geomspace(low, high, 9)[1:-1]
     rounded = np.unique([float(f"{level:.1g}") for level in levels])
@@ -81,9 +80,13 @@ def _critical(axes: Axes, fits: Fits, law: RolloutLaw, goal: float) -> None:
     axes.plot(
         lengths, [x.value for x in measured], "-", color=BLUE, label="measured: law that joins the fronts"
     )
-    axes.fill_between(
-        lengths, [x.low for x in measured], [x.high for x in measured], color=BLUE, alpha=0.15, lw=0
-    )
+    lows, highs = np.array([x.low for x in measured]), np.array([x.high for x in measured])
+    seen = np.concatenate([[x.value for x in measured], lows, highs])
+    seen = seen[np.isfinite(seen) & (seen > 0)]
+    if len(seen):  # An open end is drawn a decade beyond all that is known.
+        down = np.where(lows > 0, lows, seen.min() / 10)
+        up = np.where(np.isfinite(highs), highs, seen.max() * 10)
+        axes.fill_between(lengths, down, up, color=BLUE, alpha=0.15, lw=0)
     style: dict[str, Any] = {"fmt": "o", "ms": 5, "color": ORANGE}
     label: str | None = "measured: each front's own"
     for t in lengths:
@@ -106,7 +109,7 @@ def _critical(axes: Axes, fits: Fits, law: RolloutLaw, goal: float) -> None:
         low, high = known["predicted_low"], known["predicted_high"].replace(np.inf, np.nan)
         axes.fill_between(known["rollout"], low, high, color=GREEN, alpha=0.15, lw=0)
         last = known[known["rollout"] == fits.prediction.rollout]
-        if len(last) and fits.prediction.rollout in law.s_min:
+        if len(last) and fits.prediction.rollout in law.s_min and law.b_1 is not None:
             scale = law.n_crit(fits.prediction.rollout).value / float(last["predicted"].iloc[0])
             label = f"predicted shape, set equal at {fits.prediction.rollout}"
             axes.plot(known["rollout"], known["predicted"] * scale, "--", lw=1, color=GREEN, label=label)

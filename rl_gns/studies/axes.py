@@ -19,10 +19,6 @@ from rl_gns.analysis import (
     turning_point,
 )
 
-BEYOND = 10
-"""Times the most environments: of 25 made-up studies whose critical number was 5 times those, the interval missed it in
-2; at 20 times in 3, and 6 had no end; at 100 times in 10, and 13 values were a thousand times too large."""
-
 
 def two_axes(
     points: pd.DataFrame, seed: int, bootstrap: int
@@ -38,7 +34,12 @@ def two_axes(
         met = group[~group["censored"]]
         try:
             law = fit_rollouts(
-                met["num_envs"], met["rollout"], met["updates"], seed=seed, bootstrap=min(bootstrap, 400)
+                group["num_envs"],
+                group["rollout"],
+                group["updates"],
+                seed=seed,
+                bootstrap=min(bootstrap, 400),
+                censored=group["censored"],
             )
         except ValueError as error:
             rollouts.append({"goal": goal, "note": f"can't tell: {error}"})
@@ -57,23 +58,18 @@ def two_axes(
                     "correlation_time": number(law.correlation_time),
                     "correlation_time_low": number(law.correlation_time_low),
                     "correlation_time_high": number(law.correlation_time_high),
-                    "note": "; ".join(filter(None, (law.note, *_doubts(n_crit, group)))),
+                    "note": _note(law, group),
                 }
             )
         exchange += _exchange_rows(goal, law, met)
     return laws, rollouts, exchange
 
 
-def _doubts(n_crit: Interval, group: pd.DataFrame) -> list[str]:
-    """Where the law is known to mislead: it takes no bounds, and from one side alone it can't tell where it bends."""
-    said = []
-    if missed := int(group["censored"].sum()):
-        said.append(f"{missed} runs that missed the goal are left out, so it reads high")
-    if n_crit.value > BEYOND * group["num_envs"].max():
-        said.append(
-            f"over {BEYOND} times the most environments that ran: neither it nor its interval can be relied on"
-        )
-    return said
+def _note(law: RolloutLaw, group: pd.DataFrame) -> str:
+    """What the law leaves open, and the rollout lengths it says nothing of because no run met the goal."""
+    left = sorted(set(group["rollout"]) - set(law.s_min))
+    unmet = f"no run met the goal at rollouts of {', '.join(map(str, left))}" if left else ""
+    return "; ".join(filter(None, (law.note, unmet)))
 
 
 def _exchange_rows(goal: float, law: RolloutLaw, met: pd.DataFrame) -> list[dict[str, Any]]:

@@ -83,6 +83,95 @@ def test_correlation_that_outlasts_rollouts_and_none_at_all():
     assert independent.b_1 == pytest.approx(640, rel=0.05)
 
 
+def test_far_below_the_critical_number_only_its_bound_is_told():
+    s = updates(b_1=5e6) * np.exp(0.1 * np.random.default_rng(2).standard_normal(N.size))
+    law = fit_rollouts(N, T, s, bootstrap=50)
+    assert law.b_1 is None
+    assert law.b_1_high is None
+    assert "try more" in law.note
+    assert all(np.isnan(x) for x in law.s_min.values())
+    for t in S_MIN:
+        found, truth = law.n_crit(t), 5e6 * float(design_effect(t, np.exp(-1 / 8))) / t
+        assert np.isnan(found.value)
+        assert 100 < found.low < truth < found.high == np.inf
+        # What lies within the points is told all the same, and what they cost at an equal batch.
+        assert law.updates(64, t).value == pytest.approx(s[(t == T) & (N == 64)][0], rel=0.3)
+    found = exchange_rate(law, 1280, 40, 5)
+    assert found.low < found.value < found.high < np.inf
+
+
+def test_far_above_the_critical_number_only_its_bound_is_told():
+    s = updates(b_1=1.0) * np.exp(0.1 * np.random.default_rng(2).standard_normal(N.size))
+    law = fit_rollouts(N, T, s, bootstrap=50)
+    assert law.b_1 is None
+    assert law.b_1_low is None
+    assert "try fewer" in law.note
+    assert law.s_min == pytest.approx(S_MIN, rel=0.2)
+    assert law.correlation_time is None
+    for t in S_MIN:
+        found = law.n_crit(t)
+        assert found.low == 0 < float(design_effect(t, np.exp(-1 / 8))) / t < found.high < 8
+
+
+def test_without_noise_in_the_updates_the_limits_are_told_apart():
+    """S_min (1 + 0.001/n) is constant, and 1/n to a part in a thousand is 1/n."""
+    assert fit_rollouts(N, T, updates(b_1=0.01), bootstrap=0).b_1 is None
+    assert fit_rollouts(N, T, updates(b_1=1e7), bootstrap=0).b_1 is None
+    assert fit_rollouts(N, T, updates(b_1=1e4), bootstrap=0).b_1 == pytest.approx(1e4, rel=1e-2)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_runs_that_missed_the_goal_are_bounds(shared):
+    """Left out, those that would have taken longest pull the law down; as bounds less so."""
+    n, t = np.repeat(N, 3), np.repeat(T, 3)
+    s_min = dict.fromkeys(S_MIN, 1000.0) if shared else S_MIN
+    off = []
+    for trial in range(8):
+        scatter = np.exp(0.2 * np.random.default_rng(trial).standard_normal(n.size))
+        s = np.repeat(updates(s_min=s_min), 3) * scatter
+        budget = np.quantile(s, 0.6)
+        missed, cut = s > budget, np.minimum(s, budget)
+        law = fit_rollouts(n, t, cut, shared, bootstrap=0, censored=missed)
+        without = fit_rollouts(n[~missed], t[~missed], cut[~missed], shared, bootstrap=0)
+        off.append(np.log([law.n_crit(10).value, without.n_crit(10).value]))
+    truth = np.log(640 * float(design_effect(10, np.exp(-1 / 8))) / 10)
+    bounds, dropped = np.mean(off, axis=0) - truth
+    assert dropped < bounds < 0
+    back = fit_rollouts(n[::-1], t[::-1], cut[::-1], shared, bootstrap=0, censored=missed[::-1])
+    assert law == back
+
+
+def test_bounds_below_the_law_change_nothing():
+    s = updates()
+    with_bounds = fit_rollouts(
+        np.append(N, [4, 4]),
+        np.append(T, [5, 80]),
+        np.append(s, [1.0, 1e9]),
+        bootstrap=0,
+        censored=np.append(np.zeros(N.size, bool), [True, True]),
+    )
+    assert with_bounds == fit_rollouts(N, T, s, bootstrap=0)
+
+
+def test_profile_equals_a_search_over_the_other_parameters(noisy):
+    """At each end of an interval the best law with that critical number is as much worse as at the other."""
+    s = updates() * np.exp(0.05 * np.random.default_rng(0).standard_normal(N.size))
+
+    def least(log_n_crit):
+        def cost(log_time):
+            deff = design_effect(T, np.exp(-np.exp(-log_time)))
+            b_1 = np.exp(log_n_crit) * 10 / float(design_effect(10, np.exp(-np.exp(-log_time))))
+            rest = np.log(s) - np.log1p(b_1 * deff / (N * T))
+            return sum(((rest[t == T] - rest[t == T].mean()) ** 2).sum() for t in S_MIN)
+
+        return min(cost(x) for x in np.linspace(-1, 5, 601))
+
+    found = noisy.n_crit(10)
+    low, best, high = (least(np.log(x)) for x in (found.low, found.value, found.high))
+    assert low > best < high
+    assert low == pytest.approx(high, rel=0.02)
+
+
 def test_same_seed_same_bytes():
     s = updates() * np.exp(0.1 * np.random.default_rng(1).standard_normal(N.size))
     one = fit_rollouts(N, T, s, seed=3, bootstrap=10)

@@ -10,6 +10,7 @@ import pytest
 
 from rl_gns.analysis import Interval, design_effect
 from rl_gns.errors import UserError
+from rl_gns.report.maps import two_axes
 from rl_gns.studies.axes import verdict
 from rl_gns.studies.fits import best_points, fit
 from rl_gns.studies.store import write_tables
@@ -135,13 +136,30 @@ def test_two_axes_and_the_exchange() -> None:
     assert fits.exchange.sort_values("batch").iloc[0]["wins"] == "more environments"
 
 
-def test_where_the_law_of_two_axes_is_known_to_mislead_it_says_so() -> None:
-    few = fit(table_of(sizes=(1, 2, 4), rollouts=(5, 20), goals=(400.0,)), bootstrap=20).rollouts
-    assert few["note"].str.contains("over 10 times the most environments that ran").all()
-    cut = fit(table_of(rollouts=(5, 20), goals=(20.0,), budget=400_000.0), bootstrap=20).rollouts
-    assert cut["note"].str.contains("runs that missed the goal are left out").all()
-    whole = fit(table_of(rollouts=(5, 20), goals=(20.0,)), bootstrap=20).rollouts
-    assert not whole["note"].str.contains("environments that ran|left out").any()
+def test_law_of_two_axes_far_below_the_critical_number_gives_its_bound() -> None:
+    fits = fit(table_of(sizes=(1, 2, 4), rollouts=(5, 20), goals=(4000.0,)), bootstrap=50)
+    rows = fits.rollouts
+    assert rows["note"].str.contains("all are below the critical number; try more").all()
+    assert rows["n_crit"].isna().all()
+    assert (rows["n_crit_low"] > 4).all()
+    assert (rows["n_crit_high"] == np.inf).all()
+    two_axes(fits)
+
+
+def test_law_of_two_axes_takes_runs_that_missed_the_goal_as_bounds() -> None:
+    cut = fit(table_of(rollouts=(5, 20), goals=(20.0,), budget=400_000.0), bootstrap=50).rollouts
+    assert not cut["note"].any()
+    for row in cut.itertuples():
+        truth = 5 * 20 * float(design_effect(row.rollout, 0.6)) / row.rollout
+        assert row.n_crit == pytest.approx(truth, rel=0.1)
+
+
+def test_law_of_two_axes_names_rollouts_at_which_no_run_met_the_goal() -> None:
+    table = table_of(rollouts=(5, 20, 80), goals=(20.0,))
+    table.loc[table["rollout"] == 80, "censored"] = True
+    rows = fit(table, bootstrap=20).rollouts
+    assert set(rows["rollout"]) == {5, 20}
+    assert rows["note"].str.contains("no run met the goal at rollouts of 80").all()
 
 
 def test_verdict_needs_the_whole_interval() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -35,21 +35,24 @@ def made(
     scatter: float = 0.03,
     noise_power: float = 0.0,
     scale: float = 1.0,
+    critical: Mapping[float, float] = B_CRIT,
+    wide: float = 0.05,
+    seed: int = 4,
 ) -> Scope:
     """Runs of S = 1000 law(B, B_crit) at the paper's B_crit of Breakout times `scale`; three rates, the middle best.
 
-    B_simple is `ratio` B_crit (B/100)^noise_power, its mean until the goal a third of it.
+    B_simple is `ratio` B_crit (B/100)^noise_power, scattered by `wide`, its mean until the goal a third of it.
     """
-    rng, rows = np.random.default_rng(4), []
+    rng, rows = np.random.default_rng(seed), []
     for n in sizes:
         for s in seeds:
             for factor in (0.5, 1.0, 2.0):
-                for goal, b_crit in B_CRIT.items():
-                    batch, critical = 5 * n, b_crit * scale
+                for goal, b_crit in critical.items():
+                    batch, bend = 5 * n, b_crit * scale
                     tuned = 1.0 if factor == 1.0 else 1.4
-                    updates = 1000 * goal * law(batch, critical) * tuned * np.exp(scatter * rng.normal())
+                    updates = 1000 * goal * law(batch, bend) * tuned * np.exp(scatter * rng.normal())
                     rate = 1e-3 / (1 + 150 / batch) ** 0.7 * factor
-                    noise = ratio * critical * (batch / 100) ** noise_power * np.exp(0.05 * rng.normal())
+                    noise = ratio * bend * (batch / 100) ** noise_power * np.exp(wide * rng.normal())
                     row = [f"n{n}-{factor}-s{s}", n, 5, batch, rate, s, goal, updates * batch, updates]
                     rows.append([*row, False, noise, noise / 3, 1.0, "done", "", 9.0])
     study = pd.DataFrame(rows, columns=COLUMNS)
@@ -110,6 +113,17 @@ def test_broken_studies_fail() -> None:
         by_code(claims([made(law=lambda b, c: (1 + c / b) * (1.6 if b > 2600 else 1.0))]))["P3"].verdict
         == "fail"
     )
+
+
+def test_a_flat_noise_scale_is_not_told_to_grow() -> None:
+    """The least of several scattered goals lies below the last one; the first lies below and above alike."""
+    flat = dict.fromkeys((2.0, 2.2, 2.4, 2.6, 2.8, 3.0), 100.0)
+    grown = []
+    for seed in range(8):
+        scope = made(sizes=(16,), seeds=tuple(range(8)), critical=flat, wide=0.5, seed=seed)
+        grown.append(by_code(claims([scope]))["N4"].measured.value)
+    assert 0.85 < np.exp(np.log(grown).mean()) < 1.18
+    assert min(grown) < 1
 
 
 @pytest.mark.parametrize("sizes", [(4, 16, 64), (16,), (4, 16)])

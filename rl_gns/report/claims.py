@@ -96,6 +96,7 @@ def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
     known = [
         f"{row['fronts']} of {row['of']}"
         + (f", {row['pooled']} by all runs together" if row["pooled"] else "")
+        + (f", no signal on {row['lost']}" if row["lost"] else "")
         for row in order.to_dict("records")
     ]
     spread = ["–" if math.isnan(value) else f"{value:.2f}" for value in order["spread"]]

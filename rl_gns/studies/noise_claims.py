@@ -243,7 +243,9 @@ def _transient(scope: Scope) -> Claim:
     if rows.empty:
         return unknown("N8", SAYS["N8"], scope.name, SPIKE, f"B_simple is unknown before it or after; {rule}")
     runs = [f"{scope.name}/{name}" for name in rows["id"]]
-    return claim("N8", SAYS["N8"], scope.name, SPIKE, over_seeds(rows["ratio"], seed=scope.seed), extremes, runs)
+    return claim(
+        "N8", SAYS["N8"], scope.name, SPIKE, over_seeds(rows["ratio"], seed=scope.seed), extremes, runs
+    )
 
 
 def _parts(scope: Scope) -> Claim:

@@ -7,6 +7,7 @@ the mean over the updates until then, which is what the theory compares with B_c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,8 @@ def table(scope: Scope) -> pd.DataFrame:
     """One row per front with a B_crit, predictor and quantity.
 
     Returns:
-        Columns study, rollout, goal, predictor, quantity; noise_scale, b_crit and ratio with _low and _high;
+        Columns study, rollout, goal, predictor, quantity; noise_scale, b_crit and ratio with _low and _high, infinite
+        where the runs together have no signal;
         known_share, at_least, runs (how many) and ids.
     """
     rows = []
@@ -182,7 +184,7 @@ def _measured(scope: Scope, key: Key) -> dict[tuple[str, str], Draws | None]:
                 if math.isnan(value.low):
                     value = over_seeds(some[quantity], seed=scope.seed)
             z = scope.deviates(f"{part}/{quantity}/{key}")
-            found[part, quantity] = of_interval(*value, z) if 0 < value.value < math.inf else None
+            found[part, quantity] = of_interval(*value, z) if value.value > 0 else None
     predicted = scope.fits.predicted
     if len(predicted):
         row = predicted[(predicted["rollout"] == key[0]) & (predicted["goal"] == key[1])]
@@ -200,15 +202,16 @@ def closest(scopes: list[Scope]) -> pd.DataFrame:
     """Over all fronts of all scopes, how far each predictor is from B_crit.
 
     A predictor is its mean over the updates until the goal; where that is unknown in every run, that of all runs
-    together (`pooled`).
+    together (`pooled`). Fronts where these have no signal are counted, not averaged: the average then reads low.
 
     Returns:
         One row per predictor, closest first: predictor, fronts (where it is known), pooled (of those, by all
-        runs together), of (fronts with a B_crit), ratio with _low and _high (geometric mean over those fronts), and
-        spread, the standard deviation of ln ratio.
+        runs together), lost (fronts without a signal), of (fronts with a B_crit), ratio with _low and _high
+        (geometric mean over the fronts known), and spread, the standard deviation of ln ratio.
     """
     found: dict[str, list[Draws]] = {}
-    by_pooling: dict[str, int] = {}
+    by_pooling: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     of = 0
     for scope in scopes:
         for key in scope.keys:
@@ -221,21 +224,24 @@ def closest(scopes: list[Scope]) -> pd.DataFrame:
                 mean, together = values.get((part, "mean")), values.get((part, "pooled"))
                 known = together if mean is None else mean
                 found.setdefault(part, [])
-                if known is not None:
+                if known is not None and math.isinf(known.value):
+                    lost[part] += 1
+                elif known is not None:
                     found[part].append(ratio(known, b_crit))
-                    by_pooling[part] = by_pooling.get(part, 0) + (mean is None)
+                    by_pooling[part] += mean is None
     rows = []
     for part, parts in found.items():
         row: dict[str, Any] = {
             "predictor": part,
             "fronts": len(parts),
-            "pooled": by_pooling.get(part, 0),
+            "pooled": by_pooling[part],
+            "lost": lost[part],
             "of": of,
         }
         row |= _columns("ratio", combined(parts, _geometric) if parts else None)
         logs = np.log([one.value for one in parts])
         rows.append({**row, "spread": float(logs.std(ddof=1)) if len(parts) > 1 else math.nan})
-    names = ["predictor", "fronts", "pooled", "of", "ratio", "ratio_low", "ratio_high", "spread"]
+    names = ["predictor", "fronts", "pooled", "lost", "of", "ratio", "ratio_low", "ratio_high", "spread"]
     order = pd.DataFrame(rows, columns=names)
     return order.iloc[np.argsort(np.abs(np.log(order["ratio"].to_numpy(dtype=float))))].reset_index(drop=True)
 
@@ -252,7 +258,8 @@ def sentence(order: pd.DataFrame) -> str:
     best = (known if broad.empty else broad).iloc[0]
     place = known["predictor"].tolist().index(best["predictor"])
     name, ends = NAMES.get(best["predictor"], best["predictor"]), _ends(best)
-    said = f"{name}, at {best['ratio']:.2g} times B_crit ({ends}; {best['fronts']} of {best['of']} fronts)"
+    fronts = f"{best['fronts']} of {best['of']} fronts" + _lost(best)
+    said = f"{name}, at {best['ratio']:.2g} times B_crit ({ends}; {fronts})"
     closer, rest = _listed(known.iloc[:place]), _listed(known.iloc[place + 1 :])
     tail = f" Closer on the few fronts where they are known: {closer}." if closer else ""
     tail += f" The others: {rest}." if rest else ""
@@ -268,10 +275,14 @@ def sentence(order: pd.DataFrame) -> str:
 
 def _listed(rows: pd.DataFrame) -> str:
     said = [
-        f"{row['predictor']} {row['ratio']:.2g} ({_ends(row)}; {row['fronts']} fronts)"
+        f"{row['predictor']} {row['ratio']:.2g} ({_ends(row)}; {row['fronts']} fronts{_lost(row)})"
         for _, row in rows.iterrows()
     ]
     return ", ".join(said)
+
+
+def _lost(row: pd.Series) -> str:
+    return f", no signal on {row['lost']} more" if row["lost"] else ""
 
 
 def _ends(row: pd.Series) -> str:

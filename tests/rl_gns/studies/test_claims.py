@@ -241,15 +241,16 @@ def test_the_closest_predictor_is_named(
 
 
 def test_one_front_does_not_make_the_closest_predictor() -> None:
-    names = ["predictor", "fronts", "pooled", "of", "ratio", "ratio_low", "ratio_high", "spread"]
-    few = ["policy", 1, 0, 4, 1.1, math.nan, math.nan, math.nan]
-    half = ["fisher", 2, 0, 4, 0.7, 0.6, 0.8, 0.1]
-    most = ["B_simple", 3, 0, 4, 5.0, 4.0, 6.0, 0.2]
-    order = pd.DataFrame([few, half, most, ["value", 4, 0, 4, 9.0, 8.0, 10.0, 0.1]], columns=names)
+    names = ["predictor", "fronts", "pooled", "lost", "of", "ratio", "ratio_low", "ratio_high", "spread"]
+    few = ["policy", 1, 0, 0, 4, 1.1, math.nan, math.nan, math.nan]
+    half = ["fisher", 2, 0, 0, 4, 0.7, 0.6, 0.8, 0.1]
+    most = ["B_simple", 3, 0, 1, 4, 5.0, 4.0, 6.0, 0.2]
+    order = pd.DataFrame([few, half, most, ["value", 4, 0, 0, 4, 9.0, 8.0, 10.0, 0.1]], columns=names)
     said = sentence(order)
     assert said.startswith(
         "None comes within a factor of two of B_crit; the closest is B_simple of the training gradient, at 5 times"
     )
+    assert "(4 to 6; 3 of 4 fronts, no signal on 1 more)" in said
     assert (
         "Closer on the few fronts where they are known: policy 1.1 (no interval; 1 fronts), fisher 0.7"
         in said
@@ -311,6 +312,24 @@ def test_a_front_whose_runs_have_no_signal_together_counts_as_unbounded_and_is_s
     assert "at 2 of them no signal is left" in together.why
     assert together.verdict != "fail" or together.measured.low > 12
     assert "| at least " in next(line for line in markdown([scope]).splitlines() if "| N5p |" in line)
+
+
+def test_fronts_without_a_signal_are_counted_beside_the_closest_predictor() -> None:
+    scope = unbounded("B_simple", [-0.03, 0.01, 0.01, -0.01], [2.0])
+    other = scope.parts.assign(
+        part="policy", signal=np.where(scope.parts["goal"] == 2, -0.001, 0.01), noise=2.0
+    )
+    other["signal"] += 0.003 * np.resize([1, -1, 0], len(other))
+    scope = dataclasses.replace(scope, parts=pd.concat([scope.parts, other]))
+    order = closest([scope]).set_index("predictor")
+    assert order.loc["B_simple", ["fronts", "lost", "of"]].tolist() == [0, 2, 2]
+    assert order.loc["policy", ["fronts", "pooled", "lost", "of"]].tolist() == [1, 1, 1, 2]
+    assert order.loc["policy", "ratio"] == pytest.approx(1000 / 122, rel=0.1)
+    beside = table(scope).query("quantity == 'pooled'").set_index(["predictor", "goal"])
+    row = beside.loc[("policy", 2.0)]
+    assert row["ratio"] == math.inf
+    assert 0 < row["ratio_low"] < math.inf
+    assert "no signal on 1" in markdown([scope])
 
 
 def test_noise_that_comes_out_below_0_breaks_no_table() -> None:

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -49,7 +52,8 @@ class NoiseScaleCallback(BaseCallback):
 
     Logged with each of SB3's dumps: `noise/scale` (NaN while unknown), `noise/scale_low` (where the scale is
     unknown, it is at least this), `noise/scale_high`, in observations (SB3's timesteps), `noise/signal` and
-    `noise/noise` (of one environment's rollout).
+    `noise/noise` (of one environment's rollout). With `normalized` under `noise_normalized/`, so that both kinds can
+    stand side by side; give `prefix` where two callbacks of one kind do.
 
     Cost: a forward and a backward pass over the rollout for every measured one, about 1/n_epochs of PPO's
     `train()` and the whole of A2C's once more; and some milliseconds for the interval.
@@ -61,17 +65,19 @@ class NoiseScaleCallback(BaseCallback):
         groups: groups of environments compared, at least 2; divides the model's n_envs.
         every: rollouts per measurement.
         halflife: observations after which a measurement weighs half; by default 100 000, or 16 measurements'
-            worth where that is more.
+            worth where that is more. At least three measurements' worth.
         confidence: of the interval.
         normalized: count every measured rollout alike instead of by the square of its gradient, see
             `Moments.normalized`: the noise scale of the usual rollout, where a few enormous ones rule the plain. Signal
             and noise are then shares.
-        verbose: as in SB3.
+        prefix: of the logged keys.
+        verbose: 1 prints each reading.
 
     Raises:
         ValueError: here for a setting out of range. By `learn`, before the first step: an algorithm whose
             loss is not PPO's or A2C's, a single environment, groups that don't divide n_envs, a policy with
-            batch norm, another rollout length than that measured before; and for a NaN in the loss.
+            batch norm, a half-life too short for a reading, another rollout length than that measured before.
+            After a rollout: a NaN in the loss, a policy whose rows depend on one another.
     """
 
     def __init__(
@@ -82,15 +88,17 @@ class NoiseScaleCallback(BaseCallback):
         halflife: float | None = None,
         confidence: float = 0.95,
         normalized: bool = False,
+        prefix: str | None = None,
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        for name, value, least in (("groups", groups, 2), ("every", every, 1)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number, at least {least}, got {value}")
+        self.groups, self.every = _whole("groups", groups, 2), _whole("every", every, 1)
+        if halflife is not None and not isinstance(halflife, Real):
+            raise ValueError(f"halflife must be a number of observations, got {halflife!r}")
         NoiseScaleMeter(1, 1.0 if halflife is None else halflife, confidence)  # refuses what it can't use
-        self.groups, self.every, self.halflife, self.confidence = groups, every, halflife, confidence
+        self.halflife, self.confidence = None if halflife is None else float(halflife), confidence
         self.normalized = normalized
+        self.prefix = prefix or ("noise_normalized" if normalized else "noise")
         self.history: list[dict[str, float]] = []
         """One row per measurement, `pandas.DataFrame(callback.history)`: `observations` (the model's
         num_timesteps), and the reading then, in the columns of `Run.metrics()`."""
@@ -156,7 +164,13 @@ class NoiseScaleCallback(BaseCallback):
                 "use a new NoiseScaleCallback"
             )
         if self._meter is None:
-            halflife = self.halflife or max(100_000.0, 16.0 * self.every * rollout * n)
+            measured = self.every * rollout * n
+            if self.halflife is not None and self.halflife < 3 * measured:
+                raise ValueError(
+                    f"halflife {self.halflife:g} is too short for a reading: one measurement stands for "
+                    f"{measured:,} observations, so give at least {3 * measured:,}"
+                )
+            halflife = self.halflife or max(100_000.0, 16.0 * measured)
             self._meter = NoiseScaleMeter(rollout, halflife, self.confidence)
             self._rollout = rollout
 
@@ -171,10 +185,12 @@ class NoiseScaleCallback(BaseCallback):
             found = rollout_moments(model, self.groups, self.normalized)
             self._meter.update(found, self.every * self._rollout * model.rollout_buffer.n_envs)
             self._reading = self._meter.read()
+            if self.verbose:
+                print(f"{self.prefix}: {self._reading} at {model.num_timesteps:,} timesteps")
             self.history.append({"observations": float(model.num_timesteps), **_columns(self._reading)})
         self._rollouts_seen += 1
         for name, value in _columns(self._reading).items():
-            self.logger.record(f"noise/{name.removeprefix('noise_')}", value)
+            self.logger.record(f"{self.prefix}/{name.removeprefix('noise_')}", value)
 
 
 def rollout_moments(model: PPO | A2C, groups: int, normalized: bool = False) -> Moments:
@@ -204,10 +220,12 @@ def rollout_moments(model: PPO | A2C, groups: int, normalized: bool = False) -> 
                 units=groups // parts,
                 dim=0,
                 scale=1 / parts,
+                allow_unused=True,  # as SB3's optimizers do
             )[0]
             for part in range(parts)
         ]
-        found = accumulated_moments(torch.cat(norms), policy.named_parameters())
+        reached = [(name, p) for name, p in policy.named_parameters() if p.grad is not None]
+        found = accumulated_moments(torch.cat(norms), reached)
     return (found.normalized() if normalized else found).regrouped(buffer.n_envs // groups)
 
 
@@ -288,8 +306,15 @@ def _left_as_it_was(policy: nn.Module) -> Iterator[None]:
     """In training mode, as SB3 trains, with no gradient; afterwards all is as before, random states too."""
     grads = [(p, p.grad) for p in policy.parameters()]
     modes = [(m, m.training) for m in policy.modules()]
-    buffers = [(b, b.clone()) for b in policy.buffers()]  # a layer may keep a state of its forward passes
+    # A layer may keep a state of its forward passes, in its buffer or by assigning another in its place.
+    buffers = [
+        (owned, name, buffer, None if buffer is None else buffer.clone())
+        for module in policy.modules()
+        for owned in (module._buffers,)
+        for name, buffer in owned.items()
+    ]
     device = grads[0][0].device
+    drawn = random.getstate(), np.random.get_state()  # noqa: NPY002 - layers draw from the global one
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
         try:
             policy.train()
@@ -297,13 +322,27 @@ def _left_as_it_was(policy: nn.Module) -> Iterator[None]:
                 p.grad = None
             yield
         finally:
+            random.setstate(drawn[0])
+            np.random.set_state(drawn[1])  # noqa: NPY002
             for p, grad in grads:
                 p.grad = grad
             for module, training in modes:
                 module.training = training
             with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+                for owned, name, buffer, before in buffers:
+                    owned[name] = buffer
+                    if buffer is not None and before is not None:
+                        buffer.copy_(before)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise ValueError(f"{name} must be a whole number, at least {least}, got {value}")
+    return number
 
 
 def _columns(reading: NoiseScale) -> dict[str, float]:

@@ -17,6 +17,8 @@ from torch import Tensor
 from rl_gns.noise.groups import Parameters
 from rl_gns.noise.moments import Moments, moments
 
+_ROUNDING = 0.01  # of gradients in half precision
+
 
 def accumulated_moments(unit_sq_norms: Tensor, parameters: Parameters) -> Moments:
     """Moments of all units, where `.grad` holds their mean gradient; the noise is that of ONE unit.
@@ -32,10 +34,10 @@ def accumulated_moments(unit_sq_norms: Tensor, parameters: Parameters) -> Moment
 
     Raises:
         ValueError: fewer than two units, a parameter without a gradient, no parameters, gradients of several
-            devices or dtypes.
+            devices or dtypes, a `.grad` that can't be these units' mean: it held something before.
     """
     grads = _gradients(parameters)
-    return moments(unit_sq_norms.flatten(), _sq_norm(grads))
+    return _of_a_mean(unit_sq_norms.flatten(), _sq_norm(grads))
 
 
 def distributed_moments(
@@ -60,7 +62,8 @@ def distributed_moments(
 
     Raises:
         ValueError: ranks with different numbers of units or of gradient elements, a parameter without a
-            gradient, fewer than two units in all. `.grad` is then as it was, but for the last.
+            gradient, fewer than two units in all, a `.grad` that can't be these units' mean. `.grad` is then as it
+            was, but for the last two.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return accumulated_moments(unit_sq_norms, parameters)
@@ -82,7 +85,18 @@ def distributed_moments(
         grad.copy_(part.view_as(grad))
     everyone = [torch.empty_like(norms) for _ in range(ranks)]
     dist.all_gather(everyone, norms, group=group)
-    return moments(torch.cat(everyone), _sq_norm(grads))
+    return _of_a_mean(torch.cat(everyone), _sq_norm(grads))
+
+
+def _of_a_mean(unit_sq_norms: Tensor, mean_sq_norm: float) -> Moments:
+    """No mean is larger than what it is the mean of: |Σ gᵢ/n|² ≤ Σ |gᵢ|²/n."""
+    found, at_most = moments(unit_sq_norms, mean_sq_norm), float(unit_sq_norms.double().mean())
+    if mean_sq_norm > at_most * (1 + _ROUNDING):
+        raise ValueError(
+            f".grad has a squared norm of {mean_sq_norm:.3g}, more than the mean of its units' {at_most:.3g}: "
+            "zero_grad() before them, and scale=1/C for each of C parts"
+        )
+    return found
 
 
 def _agree(

@@ -61,8 +61,9 @@ def functional_backward(
     for name, value in (("scale", scale), ("at_once", at_once)):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be a positive number, got {value}")
-    lengths = sorted({len(x) for x in tree_leaves(units)})
-    if len(lengths) != 1:
+    leaves = tree_leaves(units)
+    lengths = sorted({len(x) if isinstance(x, Tensor) and x.dim() else 0 for x in leaves})
+    if len(lengths) != 1 or lengths == [0]:
         raise ValueError(f"units must be tensors of one length, an entry for each unit; theirs are {lengths}")
     n = lengths[0]
     if n < 2:

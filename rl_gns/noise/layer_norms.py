@@ -66,13 +66,18 @@ class Capture:
         self.covered: set[int] = set()  # id() of the parameters whose squared norms the rules note
         self.further = False  # in a pass for the other parameters nothing is noted
         self.foreign: Tensor | None = None  # [rows] in a probing pass: rows that no gradient may come to
+        self.unruled: dict[tuple[int, ...], tuple[int, ...]] = {}  # output shapes of layers without a rule
+        self.checked: set[int] = (
+            set()
+        )  # id() of parameters without a rule whose layers' rows are looked at too
         self.misplaced: set[int] = set()  # id() of the parameters of layers where one did
+        self.shapes: list[tuple[int, ...]] = []  # of what the layers of measured parameters were given
         self.unit_sq: list[Tensor] = []
         self.mean_norms: list[Tensor] = []
 
-    def look(self, ids: tuple[int, int], delta: Tensor) -> None:
-        """In a probing pass, note whether a gradient of a covered layer's output came to a foreign row."""
-        if self.foreign is not None and not self.covered.isdisjoint(ids):
+    def look(self, ids: tuple[int, ...], delta: Tensor) -> None:
+        """In a probing pass, note whether a gradient of a layer's output came to a foreign row."""
+        if self.foreign is not None and not (self.covered | self.checked).isdisjoint(ids):
             reached = (delta.reshape(len(self.foreign), -1).abs() > 0).any(1)  # nan is not
             if bool((reached & self.foreign).any()):
                 self.misplaced.update(ids)
@@ -136,6 +141,22 @@ def summed_gradient(parts: Tensor, layout: Layout, width: int) -> tuple[Tensor, 
     """Σ parts [width] over parts [rows, ..., width], and the squared norms [units] of the units' sums."""
     sums = layout.by_unit(parts, width).sum(1)
     return sums.sum(0), sums.square().sum(1)
+
+
+class RowCheck(torch.autograd.Function):
+    """The identity: looks at the rows of a layer that has no rule in this pass, as under autocast."""
+
+    @staticmethod
+    def forward(ctx: Any, capture: Capture, ids: tuple[int, ...], y: Tensor) -> Tensor:
+        """y [rows, ...]."""
+        ctx.capture, ctx.ids = capture, ids
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient as it came."""
+        ctx.capture.look(ctx.ids, grads[0])
+        return None, None, grads[0]
 
 
 class LinearRule(torch.autograd.Function):

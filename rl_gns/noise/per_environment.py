@@ -8,19 +8,22 @@ by further backward passes through the same graph, cut down to them. Knows nothi
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import CheckpointError
 
 from rl_gns.noise.groups import RefuseBatchNorm
-from rl_gns.noise.layer_norms import RULES, Capture, Layout, row_norms
+from rl_gns.noise.layer_norms import RULES, Capture, Layout, RowCheck, row_norms
 from rl_gns.noise.moments import Moments, moments
 
 UNITS_AT_ONCE = 16
+_WARNED: WeakSet[nn.Module] = WeakSet()
 _PROBED: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
 """Losses whose rows were found where they belong, by layout, mode and code: looking costs a backward pass."""
 
@@ -30,8 +33,9 @@ def per_environment_backward(
     module: nn.Module,
     *,
     units: int | None = None,
-    dim: int = -1,
+    dim: int | None = None,
     scale: float = 1.0,
+    allow_unused: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Backward through the mean of all losses, which also returns the squared gradient norm of every unit.
 
@@ -55,17 +59,38 @@ def per_environment_backward(
         loss_fn: computes the forward pass and returns one loss per observation, [T, N] if time-major.
         module: holds the parameters to measure, each reached by the loss.
         units: n >= 2, a divisor of N: unit i is the i-th run of N / n environments (or streams). Default N.
-        dim: the dimension of the loss that runs over environments.
+        dim: the dimension of the loss that runs over environments; by default the last.
         scale: of the gradient left in `.grad`; what is returned does not depend on it.
+        allow_unused: let there be parameters that the loss does not depend on; their gradient is 0.
 
     Returns:
         [n] squared norms and the 0-d squared norm of the mean gradient, float64, on the parameters' device.
 
     Raises:
         ValueError: a reduced loss, units that don't divide or fewer than two, a parameter that the loss does
-            not depend on, batch norm, rows in another order than the losses, parameters of several devices or
-            dtypes. `.grad` is then as it was.
+            not depend on, batch norm, rows in another order than the losses, several losses a row without `dim`,
+            activation checkpointing, parameters of several devices or dtypes. `.grad` is then as it was.
+
+    Under autocast and through `torch.compile` no layer has a rule, which a warning says: exact all the same, at n
+    backward passes, and through `torch.compile` rows that depend on one another are not noticed.
     """
+    try:
+        return _backward(loss_fn, module, units, dim, scale, allow_unused)
+    except CheckpointError:
+        raise ValueError(
+            "activation checkpointing runs layers again within the backward pass, where they can't be measured: "
+            "use backward_in_groups"
+        ) from None
+
+
+def _backward(
+    loss_fn: Callable[[], Tensor],
+    module: nn.Module,
+    units: int | None,
+    dim: int | None,
+    scale: float,
+    allow_unused: bool,
+) -> tuple[Tensor, Tensor]:
     refuse_batch_norm(module)
     names = trainable(module)
     if not (math.isfinite(scale) and scale > 0):
@@ -73,16 +98,24 @@ def per_environment_backward(
     capture = Capture()
     with _Intercept(capture, {id(p) for p in names}):
         loss = loss_fn()
-    layout = _layout(loss, units, dim)
+    layout = _layout(loss, units, -1 if dim is None else dim)
     nodes = nodes_at_leaves(loss)
+    if allow_unused:
+        names = {p: name for p, name in names.items() if id(p) in nodes}
     for parameter, name in names.items():
         if id(parameter) not in nodes:
             raise ValueError(
-                f"the loss does not depend on parameter '{name}': freeze it with requires_grad_(False)"
+                f"the loss does not depend on parameter '{name}': freeze it with requires_grad_(False) (or, "
+                "behind an activation checkpoint: use_reentrant=False and backward_in_groups)"
             )
     capture.covered = {id(p) for p in names if _accounts_for(nodes[id(p)], capture, layout)}
+    capture.checked = {i for ids, shape in capture.unruled.items() if layout.leads(shape, 1) for i in ids}
+    if dim is None:
+        _one_loss_a_row(layout, capture)
+    if not capture.covered:
+        _warn_of_further_passes(module, capture, layout)
     form = layout, module.training, getattr(loss_fn, "__code__", type(loss_fn))
-    if capture.covered and form not in _PROBED.setdefault(module, set()):
+    if (capture.covered or capture.checked) and form not in _PROBED.setdefault(module, set()):
         _probe(loss, layout, capture, names)
         _PROBED[module].add(form)
     capture.layout = layout
@@ -97,7 +130,7 @@ def per_environment_backward(
 
 
 def per_environment_moments(
-    loss_fn: Callable[[], Tensor], module: nn.Module, *, units: int | None = None, dim: int = -1
+    loss_fn: Callable[[], Tensor], module: nn.Module, *, units: int | None = None, dim: int | None = None
 ) -> Moments:
     """`per_environment_backward`, returning its moments: the noise is that of ONE unit.
 
@@ -120,12 +153,48 @@ class _Intercept(RefuseBatchNorm):
         rule = RULES.get(func)
         if rule is not None and torch.is_grad_enabled():
             measured = [a for a in (*args, *kwargs.values()) if id(a) in self.parameters]
-            # Autocast would run the layer in another dtype than the rule does.
-            if measured and not torch.is_autocast_enabled(measured[0].device.type):
-                out = rule(self.capture, *args, **kwargs)
-                if out is not None:
-                    return out
+            if measured:
+                given = args[0] if args else kwargs["input"]
+                self.capture.shapes.append(tuple(given.shape))
+                # Autocast would run the layer in another dtype than the rule does.
+                if not torch.is_autocast_enabled(measured[0].device.type):
+                    out = rule(self.capture, *args, **kwargs)
+                    if out is not None:
+                        return out
+                else:
+                    out = super().__torch_function__(func, types, args, kwargs)
+                    ids = tuple(id(p) for p in measured)
+                    self.capture.unruled[ids] = tuple(out.shape)
+                    return RowCheck.apply(self.capture, ids, out)
         return super().__torch_function__(func, types, args, kwargs)
+
+
+def _one_loss_a_row(layout: Layout, capture: Capture) -> None:
+    """Refuse a loss [rows, components]: its last dimension, taken by default, is none of environments."""
+    shape = layout.shape
+    for given in capture.shapes if len(shape) > 1 else ():
+        if given[0] == shape[0] != shape[-1] and given[: len(shape)] != shape:
+            raise ValueError(
+                f"the loss has shape {shape} but a layer was given {given[0]} rows: return one loss per row, as "
+                "loss.mean(1), or say which dimension runs over environments, as dim=0"
+            )
+
+
+def _warn_of_further_passes(module: nn.Module, capture: Capture, layout: Layout) -> None:
+    """Say once of a module that autocast or torch.compile keep its layers from being measured in the one pass."""
+    compiled = any(
+        getattr(m, "_compiled_call_impl", None) or hasattr(m, "_orig_mod") for m in module.modules()
+    )
+    if module in _WARNED or not (compiled or capture.unruled):
+        return
+    _WARNED.add(module)
+    why = "through torch.compile" if compiled else "under autocast"
+    unseen = "; rows that depend on one another are not noticed" if compiled else ""
+    warnings.warn(
+        f"no layer can be measured in the one pass {why}, so each measurement costs {layout.units} backward passes"
+        f"{unseen}: backward_in_groups with a few groups may be faster",
+        stacklevel=4,
+    )
 
 
 def refuse_batch_norm(module: nn.Module) -> None:
@@ -201,7 +270,7 @@ def _probe(loss: Tensor, layout: Layout, capture: Capture, names: dict[Tensor, s
     own = torch.zeros(layout.outer, layout.units, layout.inner, dtype=torch.bool, device=loss.device)
     own[:, 1] = True
     capture.foreign = ~own.flatten()
-    parameters = [p for p in names if id(p) in capture.covered]
+    parameters = [p for p in names if id(p) in capture.covered | capture.checked]
     ends = own.view(loss.shape).to(loss.dtype)
     torch.autograd.grad(loss, parameters, ends, retain_graph=True, allow_unused=True)
     capture.foreign = None
@@ -242,7 +311,12 @@ def _by_further_passes(
 def _pulled_back(loss: Tensor, parameters: list[Tensor], ends: Tensor) -> list[Tensor]:
     """Gradients [n, *parameter] for n `ends` [n, *loss]; one by one where autograd can't batch them."""
     try:
-        return list(torch.autograd.grad(loss, parameters, ends, retain_graph=True, is_grads_batched=True))
+        grads = torch.autograd.grad(loss, parameters, ends, retain_graph=True, is_grads_batched=True)
+        if not any(grad.is_sparse for grad in grads):
+            return list(grads)
+    except CheckpointError:
+        raise
     except RuntimeError:
-        each = [torch.autograd.grad(loss, parameters, end, retain_graph=True) for end in ends]
-        return [torch.stack(grads) for grads in zip(*each, strict=True)]
+        pass
+    each = [torch.autograd.grad(loss, parameters, end, retain_graph=True) for end in ends]
+    return [torch.stack([grad.to_dense() for grad in grads]) for grads in zip(*each, strict=True)]

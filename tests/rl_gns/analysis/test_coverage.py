@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rl_gns.analysis import fit_front
+from rl_gns.analysis import design_effect, fit_front, fit_rollouts
 from rl_gns.analysis._profile import Points, minimise
 
 REPEATS = 300
@@ -75,3 +75,33 @@ def test_interval_holds_the_truth(sizes, seeds, b_crit, shared, least):
 )
 def test_percentiles_do_not(sizes, seeds, b_crit, shared):
     assert coverage(sizes, seeds, b_crit, shared, "percentiles") < 0.92
+
+
+def held_by_the_law_of_two_axes(envs, lengths, seeds, b_1, scatter, shared, repeats=40):
+    """Share of critical numbers within their intervals, at ρ = 0.6."""
+    n, t = np.repeat(np.tile(envs, len(lengths)), seeds), np.repeat(lengths, len(envs) * seeds)
+    truth = {length: b_1 * float(design_effect(length, 0.6)) / length for length in lengths}
+    exact = 200 * (1 + np.array([truth[length] for length in t]) / n)
+    held = []
+    for repeat in range(repeats):
+        rng = np.random.default_rng(repeat)
+        cells = np.repeat(rng.standard_normal(n.size // seeds), seeds)
+        law = fit_rollouts(
+            n, t, exact * np.exp(scatter * rng.standard_normal(n.size) + shared * cells), bootstrap=100
+        )
+        held += [law.n_crit(length).low <= truth[length] <= law.n_crit(length).high for length in lengths]
+    return float(np.mean(held))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("envs", "lengths", "seeds", "b_1", "scatter", "shared"),
+    [
+        ((1, 4, 16, 64, 256, 1024), (5, 20, 80), 3, 100, 0.02, 0.0),
+        ((1, 4, 16, 64, 256, 1024), (5, 20, 80), 3, 100, 0.02, 0.1),
+        ((4, 8, 16, 32, 64), (5, 20), 1, 100, 0.15, 0.0),
+        ((4, 8, 16, 32, 64), (5, 20, 80), 2, 20_000, 0.15, 0.0),
+    ],
+)
+def test_law_of_two_axes_holds_the_truth(envs, lengths, seeds, b_1, scatter, shared):
+    assert held_by_the_law_of_two_axes(envs, lengths, seeds, b_1, scatter, shared) >= 0.89

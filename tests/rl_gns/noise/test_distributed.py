@@ -211,6 +211,19 @@ def test_chunks_of_environments_in_one_process(chunks):
         assert list(found) == pytest.approx(list(expected), rel=1e-5)
 
 
+def test_a_gradient_that_was_there_before_is_refused():
+    """`.grad` of the chunks on top of the update before is no mean of theirs, and the noise came out below 0."""
+    net = Net()
+    for _ in range(9):
+        losses(net, slice(0, N)).mean().backward()
+    norms = [
+        per_environment_backward(lambda i=i: losses(net, slice(i, i + 4)), net, scale=0.5)[0] for i in (0, 4)
+    ]
+    for function in (accumulated_moments, distributed_moments):
+        with pytest.raises(ValueError, match=r"more than the mean of its units.*zero_grad\(\) before them"):
+            function(torch.cat(norms), net.parameters())
+
+
 def test_the_mean_of_the_chunks_own_moments_is_another_number():
     """Its noise is right but its signal is that of fewer units: noisier. Here they must differ at all."""
     net = Net()

@@ -161,6 +161,7 @@ def test_bad_input_is_refused_in_one_line_and_leaves_no_trace() -> None:
     refused("did not call the network", lambda network, unit: loss_of(net, unit))
     refused("at least two units", units=(x[:1], target[:1]))
     refused(r"of one length.*\[2, 8\]", units=(x, target[:2]))
+    refused("units must be tensors", units=[1, 2, 3])
     refused("at_once", at_once=0)
     refused("scale", scale=-1.0)
     refused("BatchNorm", module=nn.Sequential(net, nn.BatchNorm1d(2)))

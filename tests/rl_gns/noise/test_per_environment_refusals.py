@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rl_gns.noise.per_environment import per_environment_backward
 
@@ -92,3 +94,81 @@ def test_an_exception_in_the_loss_leaves_the_module_as_it_was() -> None:
         per_environment_backward(broken, net)
     assert vars(net) == before
     assert "LinearRule" not in type(net(x).grad_fn).__name__
+
+
+def regression() -> tuple[nn.Sequential, Tensor, Tensor]:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 2), nn.Linear(2, 3)), torch.randn(N, 5), torch.randn(N, 3)
+
+
+def test_several_losses_a_row_are_no_environments() -> None:
+    """The default dimension would run over the components, and give a number with a narrow interval."""
+    net, x, y = regression()
+    with pytest.raises(ValueError, match=r"loss has shape \(8, 3\) but a layer was given 8 rows: .*dim=0"):
+        per_environment_backward(lambda: (net(x) - y).square(), net)
+    assert all(p.grad is None for p in net.parameters())
+    one = per_environment_backward(lambda: (net(x) - y).square().mean(1), net)
+    other = per_environment_backward(lambda: (net(x) - y).square(), net, dim=0)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.filterwarnings("ignore:no layer can be measured")
+def test_rows_that_depend_on_one_another_are_refused_under_autocast_too() -> None:
+    net, x, y = regression()
+
+    def losses(tied: bool) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            out = net(x)
+        out = out.float()
+        return ((out - out.mean(0) if tied else out) - y).square().mean(1)
+
+    with pytest.raises(ValueError, match="a loss reaches other rows than its own"):
+        per_environment_backward(lambda: losses(True), net)
+
+
+def test_what_keeps_layers_from_being_measured_is_said_once_and_costs_passes_not_truth() -> None:
+    net, x, y = regression()
+    plain = per_environment_backward(lambda: (net(x) - y).square().mean(1), net)
+
+    def losses() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return (net(x).float() - y).square().mean(1)
+
+    with pytest.warns(UserWarning, match="one pass under autocast, so each measurement costs 8 backward"):
+        half = per_environment_backward(losses, net)
+    torch.testing.assert_close(half[0], plain[0], rtol=0.1, atol=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        per_environment_backward(losses, net)
+    compiled = torch.compile(net, backend="eager")
+    with pytest.warns(UserWarning, match=r"torch.compile, .*rows that depend on one another are not noticed"):
+        found = per_environment_backward(lambda: (compiled(x) - y).square().mean(1), compiled)
+    torch.testing.assert_close(found, plain)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpoints_are_refused_in_one_line(reentrant: bool) -> None:
+    net, x, y = regression()
+    x.requires_grad_()
+
+    def losses() -> Tensor:
+        return (checkpoint(net, x, use_reentrant=reentrant) - y).square().mean(1)
+
+    with pytest.raises(ValueError, match="backward_in_groups") as caught:
+        per_environment_backward(losses, net)
+    assert "\n" not in str(caught.value)
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_sparse_gradients_and_unused_parameters_if_allowed() -> None:
+    rows, y = torch.randint(0, 10, (N,)), torch.randn(N, 3)
+    found = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        net = nn.Embedding(10, 3, sparse=sparse)
+        found.append(per_environment_backward(lambda net=net: (net(rows) - y).square().mean(1), net))
+    torch.testing.assert_close(*found)
+    more = nn.ModuleList([net, nn.Linear(3, 3)])
+    again = per_environment_backward(lambda: (net(rows) - y).square().mean(1), more, allow_unused=True)
+    torch.testing.assert_close(again, found[1])

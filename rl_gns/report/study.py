@@ -63,6 +63,8 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         ("What the paper claims", to_html(shown(judged).drop(columns="runs"), words=True)),
         (f"What predicts B_crit: {predictors.sentence(order)}", to_html(closest_shown(order), words=True)),
     ]
+    if fits.left_out:
+        head.insert(0, fits.left_out)
     progress, first = progress_table(study, outcomes), []
     if len(progress):
         head.insert(0, unfinished(progress))

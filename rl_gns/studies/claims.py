@@ -16,6 +16,7 @@ import pandas as pd
 
 from rl_gns.analysis import Interval
 from rl_gns.analysis.claims import CANT_TELL, FAIL, PASS, Band, Claim, claim, over_tasks, share, unknown
+from rl_gns.errors import UserError
 from rl_gns.studies import front_claims as fronts
 from rl_gns.studies import noise_claims as noise
 from rl_gns.studies.front_claims import front_claims
@@ -29,7 +30,20 @@ ORDER = ("P", "N", "L", "F", "A", "X")
 
 
 def claims(scopes: Sequence[Scope]) -> list[Claim]:
-    """Every claim on every scope, in the order of the checklist; with several games also those over all of them."""
+    """Every claim on every scope, in the order of the checklist; with several games also those over all of them.
+
+    Raises:
+        UserError: two studies of one game, which would count twice among all games.
+    """
+    studied: dict[str, str] = {}
+    for scope in scopes:
+        if scope.owned and scope.task is not None:
+            if scope.task in studied:
+                raise UserError(
+                    f"{studied[scope.task]} and {scope.name} are both of {scope.task}, which would count twice: "
+                    "name one of them"
+                )
+            studied[scope.task] = scope.name
     rows = [row for scope in scopes for row in (*front_claims(scope), *noise_claims(scope))]
     for name, owned in ((ALL, True), (PAPERS, False)):
         games = [scope for scope in scopes if scope.atari and scope.owned == owned]

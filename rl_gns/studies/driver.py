@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from rl_gns.errors import RunStopped, UserError
 from rl_gns.studies.devices import JOBS_PER_GPU, Devices, gpu_count
 from rl_gns.studies.local import Ended, Executor, LocalPool, processors
 from rl_gns.studies.plan import PlannedRun
-from rl_gns.studies.results import Outcome
+from rl_gns.studies.results import ATTEMPTS, Outcome, Status, read_failures
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import View
 
@@ -118,6 +119,8 @@ def _prepare(study: Study) -> dict[str, Outcome]:
 def _usable(study: Study, run: PlannedRun, outcome: Outcome) -> Outcome:
     if outcome.status != "damaged":
         return outcome
+    if outcome.packed and study.archive(run).parent != study.finished:
+        raise UserError(f"{outcome.reason}; take back the change, or leave that study out of runs_of")
     if outcome.packed:
         raise UserError(
             f"{outcome.reason}; remove that file and the run is made anew, or take back the change"
@@ -125,15 +128,16 @@ def _usable(study: Study, run: PlannedRun, outcome: Outcome) -> Outcome:
     folder = study.folder(run)
     if outcome.reason.startswith(("was made", "made by")):
         raise UserError(f"{folder} {outcome.reason}; move it away, or choose another folder with --out")
-    _set_aside(folder)
+    aside = _set_aside(folder)
+    print(f"{run.id} is made anew: {outcome.reason}; what was there is {aside}", file=sys.stderr)
     return study.outcome(run)
 
 
-def _set_aside(folder: Path) -> None:
+def _set_aside(folder: Path) -> Path:
     number = 1
     while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
         number += 1
-    folder.rename(aside)
+    return folder.rename(aside)
 
 
 def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, Outcome], quiet: bool) -> int:
@@ -180,16 +184,25 @@ def _final(outcomes: dict[str, Outcome], run: PlannedRun) -> bool:
 
 def _settle(study: Study, ended: Ended) -> Outcome:
     """Note a failure on disk before anything else can happen to it."""
-    outcome = study.outcome(ended.run)
+    outcome = _readable(study, ended.run)
     if outcome.status == "done" or not ended.counts:
         return outcome
     path = study.failures(ended.run)
-    reason = ended.reason or "stopped before its end"
+    reason = ended.reason or outcome.reason or "stopped before its end"
     with path.open("a") as file:
         file.write(json.dumps(reason) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    return study.outcome(ended.run)
+    return _readable(study, ended.run)
+
+
+def _readable(study: Study, run: PlannedRun) -> Outcome:
+    """The outcome; one run that can't be read just now ends no night."""
+    try:
+        return study.outcome(run)
+    except UserError as error:
+        status: Status = "failed" if len(read_failures(study.failures(run))) >= ATTEMPTS else "partial"
+        return Outcome(status, str(error))
 
 
 @contextmanager

@@ -48,10 +48,13 @@ class Fits:
     """Per goal and rollout: critical environments by the joint law beside those predicted from one cell's runs."""
     prediction: Prediction | None = None
     """The runs that `predicted` rests on."""
+    left_out: str = ""
+    """Which planned runs are on disk and can't be counted, in words; empty when there are none."""
 
     def text(self) -> str:
         """What `rl-gns study fit` prints."""
-        parts = [titled("Fronts: S = S_min (1 + B_crit/B), per rollout length", self.fronts, FRONT_SHOWN)]
+        parts = [self.left_out] if self.left_out else []
+        parts += [titled("Fronts: S = S_min (1 + B_crit/B), per rollout length", self.fronts, FRONT_SHOWN)]
         parts.append(titled("Learning rates: ε*/(1 + B*/B)^a", self.rates, RATE_SHOWN))
         if len(self.rollouts):
             parts.append(titled("Two axes: critical number of environments", self.rollouts))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from rl_gns.errors import UserError
 from rl_gns.studies.fits import Fits, fit
 from rl_gns.studies.predicted import predict
 from rl_gns.studies.results import Outcome
@@ -14,9 +16,28 @@ from rl_gns.studies.study import Study
 def fit_study(
     study: Study, seed: int = 0, bootstrap: int = 1000, outcomes: Mapping[str, Outcome] | None = None
 ) -> Fits:
-    """Fit all that the finished runs allow, see `fits.fit`; without `outcomes` they are read from disk."""
+    """Fit all that the finished runs allow, see `fits.fit`; without `outcomes` they are read from disk.
+
+    Raises:
+        UserError: no run has finished, or none that has can be counted.
+    """
     outcomes = study.outcomes() if outcomes is None else outcomes
-    return fit(study.table(outcomes), seed, bootstrap, predict(study, outcomes, seed, bootstrap))
+    said = left_out(study, outcomes)
+    try:
+        found = fit(study.table(outcomes), seed, bootstrap, predict(study, outcomes, seed, bootstrap))
+    except UserError as error:
+        raise UserError(said or str(error)) from None
+    return dataclasses.replace(found, left_out=said)
+
+
+def left_out(study: Study, outcomes: Mapping[str, Outcome]) -> str:
+    """Which planned runs are on disk and can't be counted, with the first one's reason; empty without any."""
+    runs = study.plan(outcomes)
+    bad = [(run.id, outcomes[run.id].reason) for run in runs if outcomes[run.id].status == "damaged"]
+    if not bad:
+        return ""
+    name, reason = bad[0]
+    return f"{len(bad)} of {len(runs)} planned runs are on disk and left out, the first: {name} {reason}"
 
 
 def report_folder(study: Study) -> Path:

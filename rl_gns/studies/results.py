@@ -97,6 +97,8 @@ def read(
     found = _read_directory(folder, planned, goals, start_score, most)
     if found.status == "done":
         return found
+    if found.status == "damaged" and found.reason.startswith("was made"):
+        return found  # what it failed of was another run's
     if archive is not None and archive.is_file():
         packed = _read_archive(archive, planned, goals, start_score, most)
         if packed.status != "partial":
@@ -119,15 +121,22 @@ def read_failures(path: Path) -> list[str]:
     return reasons
 
 
-def difference(stored: TrainConfig, planned: TrainConfig, most: float = 0.0) -> str:
-    """The first setting in which a run on disk is not the planned one, in words; empty when there is none."""
-    for field in dataclasses.fields(TrainConfig):
-        was, now = getattr(stored, field.name), getattr(planned, field.name)
-        if was != now and field.name not in MAY_DIFFER:
-            return f"was made with {field.name}={was}, the study now says {now}"
-    most = max(most, planned.observations)
-    if stored.observations > most:
-        return f"was made for {stored.observations:,.0f} observations, the study now says {most:,.0f}"
+def difference(stored: TrainConfig, planned: TrainConfig) -> str:
+    """The first setting in which a run on disk is not the planned one, in words; empty when there is none.
+
+    A budget may differ, as what came after the planned one is cut off, but not where it stretches a schedule of rates.
+    """
+    names = sorted(
+        (field.name for field in dataclasses.fields(TrainConfig)), key=lambda name: name != "stop_halflife"
+    )
+    for name in names:
+        was, now = getattr(stored, name), getattr(planned, name)
+        scheduled = name == "observations" and planned.schedule != "constant"
+        if was != now and (scheduled or name not in MAY_DIFFER):
+            why = " (halflife, which by default follows observations: write it down)" * (
+                name == "stop_halflife"
+            )
+            return f"was made with {name}={was}, the study now says {now}{why}"
     return ""
 
 
@@ -145,21 +154,24 @@ def _read_directory(
         stored = configs.load(config_path)
     except UserError as error:
         return Outcome("damaged", f"made by another version? {error}")
-    if differs := difference(stored, planned, most):
+    if differs := difference(stored, planned):
         return Outcome("damaged", differs)
     try:
         metrics, episodes = read_table(database, "metrics"), read_table(database, "episodes")
     except (sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
         if not checkpoints and "no such table" in str(error):
             return Outcome("pending")
+        if _passing(error):
+            raise UserError(f"{database} can't be read just now ({error}): is it in use?") from None
         return Outcome("damaged", f"metrics.db can't be read ({' '.join(str(error).split())})")
     if metrics.empty:
         return Outcome("partial")
     try:
-        found = _measured(metrics, episodes, goals, planned.stop_halflife, start_score)
+        most = max(most, planned.observations)
+        found = _measured(metrics, episodes, goals, planned.stop_halflife, start_score, most)
     except ValueError as error:
         return Outcome("damaged", f"metrics.db makes no sense: {error}")
-    if _finished(found, planned):
+    if _finished(found, planned) and not (planned.correlation_every and _unsaved(folder, metrics)):
         return found
     if not checkpoints and found.observations > 2 * stored.checkpoint_every:
         return Outcome("damaged", "its checkpoints are gone")
@@ -172,13 +184,26 @@ def _read_archive(
     """What is packed; partial where the study now asks for more, which no archive can give."""
     try:
         run = unpack(path)
-        if differs := difference(run.config, planned, most):
+        if differs := difference(run.config, planned):
             raise ValueError(differs)
-        metrics, episodes = run.table("metrics"), run.table("episodes")
-        found = _measured(metrics, episodes, goals, planned.stop_halflife, start_score)
+        metrics, episodes, most = run.table("metrics"), run.table("episodes"), max(most, planned.observations)
+        found = _measured(metrics, episodes, goals, planned.stop_halflife, start_score, most)
     except (ValueError, KeyError) as error:
         return Outcome("damaged", f"{path} {error}", packed=True)
     return dataclasses.replace(found, status="done" if _finished(found, planned) else "partial", packed=True)
+
+
+def _passing(error: Exception) -> bool:
+    """Whether a file that can't be read now may be readable later: in use, not to be opened, a disk that failed."""
+    code = getattr(error, "sqlite_errorcode", getattr(error.__cause__, "sqlite_errorcode", None))
+    busy = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+    return code is not None and code & 0xFF in busy
+
+
+def _unsaved(folder: Path, metrics: pd.DataFrame) -> bool:
+    """Whether the newest checkpoint, which alone holds the correlation, is older than the newest row."""
+    kept = sorted((folder / "checkpoints").glob("*.ckpt"))
+    return not kept or int(kept[-1].stem) < metrics["observations"].iloc[-1]
 
 
 def _finished(found: Outcome, planned: TrainConfig) -> bool:
@@ -192,15 +217,21 @@ def _measured(
     goals: Sequence[float],
     halflife: float,
     start_score: float | None,
+    most: float,
 ) -> Outcome:
+    """What a run came to within `most` observations, which one made for a larger budget may have passed."""
+    made = float(metrics["observations"].iloc[-1])
+    updates = float(metrics["update"].iloc[-1])
+    if made > most:
+        updates, made = updates * most / made, most
+        episodes = episodes[episodes["observations"] <= most]
     x, smoothed = smoothed_scores(episodes, halflife)
     crossings = {goal: crossing_of(x, smoothed, goal) for goal in goals}
     start = 0.0 if start_score is None else crossing_of(x, smoothed, start_score)
-    last = metrics.iloc[-1]
     return Outcome(
         "done",
-        observations=float(last["observations"]),
-        updates=float(last["update"]),
+        observations=made,
+        updates=updates,
         peak=float(smoothed.max()) if smoothed.size else -math.inf,
         crossings=crossings,
         start=start,

@@ -66,7 +66,7 @@ class View:
             self._live.update(Group(Text(line), ProgressBar(total=1.0, completed=share, width=60), *rows))
         elif now - self._printed >= PLAIN_EVERY:
             self._printed = now
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self.note(line)
 
     def share(
         self, runs: list[PlannedRun], outcomes: Mapping[str, Outcome], far: Mapping[str, float]
@@ -79,8 +79,15 @@ class View:
 
     def note(self, line: str) -> None:
         """Print a line that stays."""
-        if line:
+        if not line:
+            return
+        try:
             self._console.print(line, highlight=False, soft_wrap=True)
+        except (
+            OSError,
+            SystemExit,
+        ):  # rich exits where nobody reads any more; the runs are worth more than the view
+            self._console.quiet = True
 
     def summary(self, runs: list[PlannedRun], outcomes: Mapping[str, Outcome]) -> None:
         """What became of the study; every failed run with its reason."""

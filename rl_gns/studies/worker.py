@@ -27,6 +27,8 @@ from rl_gns.training.run import train
 
 LOCK_PATIENCE = 120.0
 """Seconds to wait for a run that an earlier driver's process is still checkpointing."""
+FREE = ("observations", "stop_score", "threads", "device")
+"""What a study may ask of a run that has begun, also where that is a setting's default."""
 
 
 def run_in_process(
@@ -54,7 +56,7 @@ def attempt(config: TrainConfig, folder: Path) -> int:
             config = as_begun(config, configs.load(folder / "config.toml"))
         if not resume and folder.exists():
             shutil.rmtree(folder)  # killed before it wrote its settings: nothing was learnt yet
-        train(config, folder, resume=resume)
+        train(config, folder, resume=resume, given=FREE)
     except UserError as error:
         _say(str(error))
         return 2
@@ -74,8 +76,7 @@ def _say(text: str) -> None:
 
 def as_begun(planned: TrainConfig, stored: TrainConfig) -> TrainConfig:
     """The settings a run began with, and of the plan only what may change: a larger budget, a harder last goal."""
-    free = ("observations", "stop_score", "threads", "device")
-    return dataclasses.replace(stored, **{name: getattr(planned, name) for name in free})
+    return dataclasses.replace(stored, **{name: getattr(planned, name) for name in FREE})
 
 
 def last_line(log: Path) -> str:
@@ -95,11 +96,11 @@ def _stop_with(wait_for_driver: Callable[[], object]) -> None:
 def _wait_for_lock(folder: Path) -> None:
     path, patience = folder / "lock", time.monotonic() + LOCK_PATIENCE
     while path.is_file():
-        with path.open("r") as file:
+        with path.open("a") as file:  # a network file system locks only what may be written
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            except OSError:
+            except BlockingIOError:
                 if time.monotonic() > patience:
                     raise UserError(f"another process is training {folder}") from None
         time.sleep(0.2)

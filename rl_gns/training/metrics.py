@@ -129,6 +129,11 @@ class MetricsWriter:
                 self._db.execute("ROLLBACK")
             raise
 
+    @property
+    def newest(self) -> int:
+        """Updates at the newest metric row, 0 without one."""
+        return int(self._db.execute('SELECT MAX("update") FROM metrics').fetchone()[0] or 0)
+
     def drop_after(self, update: int) -> None:
         """Forget all rows newer than a checkpoint, in one transaction."""
         self._guard("BEGIN IMMEDIATE")

@@ -191,31 +191,16 @@ def _loop(
     next_log = _next(trainer.observations, config.log_every)
     next_checkpoint = _next(trainer.observations, config.checkpoint_every)
     climber = _climber(trainer) if config.ladder_every > 0 and writer is not None else None
-    started, clock, before = time.monotonic(), time.monotonic(), trainer.observations
+    started = time.monotonic()
+    log = _Log(trainer, writer, board, started)
     saved = -1
     with Progress(console, quiet) as progress:
         try:
             while not trainer.done and not trainer.ranks.any(bool(stop), trainer.device):
                 trainer.update()
                 if trainer.observations >= next_log or trainer.done:
-                    now = time.monotonic()
-                    timing = {name: trainer.seconds[name] / max(now - clock, 1e-9) for name in PHASES}
-                    sps = (trainer.observations - before) / max(now - clock, 1e-9)
-                    row, episodes = trainer.take_row()
-                    timing_row, parts = {"seconds": now - started, "sps": sps, **timing}, trainer.parts.rows()
-                    if writer is not None:
-                        writer.write(trainer.updates, row, timing_row, episodes, parts)
-                    if board is not None:
-                        scales = {f"noise_parts/{part}": values["noise_scale"] for part, values in parts}
-                        _mirror(board, row | scales, sps, trainer.observations)
-                    reading = trainer.meter.read()
-                    score = None if not trainer.tally.recent else trainer.tally.score
-                    progress.show(
-                        describe(trainer.observations, config.observations, sps, score, str(reading), timing)
-                    )
+                    progress.show(log.row())
                     next_log = _next(trainer.observations, config.log_every)
-                    clock, before = time.monotonic(), trainer.observations
-                    trainer.seconds = dict.fromkeys(PHASES, 0.0)
                 if writer is not None and climber is not None and climber.due:
                     writer.write_ladder(trainer.updates, trainer.observations, climber.rows())
                 if trainer.observations >= next_checkpoint:
@@ -228,6 +213,8 @@ def _loop(
             raise RunStopped(f"{error}; {where}") from error.__cause__
         except (RuntimeError, envs.EnvError) as error:
             raise RunStopped(f"{' '.join(str(error).split())}; {_way_on(folder)}") from error
+    if trainer.done and writer is not None and writer.newest < trainer.updates:
+        log.row()  # resumed beyond a budget or goal that has come down since
     if (
         trainer.updates and saved != trainer.observations
     ):  # before the first there is nothing yet, not even games
@@ -238,6 +225,34 @@ def _loop(
             highlight=False,
             soft_wrap=True,
         )
+
+
+class _Log:
+    """Writes metric rows, with the time that passed since the row before."""
+
+    def __init__(self, trainer: Trainer, writer: MetricsWriter | None, board: Any, started: float) -> None:
+        self.trainer, self.writer, self.board, self.started = trainer, writer, board, started
+        self.clock, self.before = started, trainer.observations
+
+    def row(self) -> str:
+        """Write one; returns it in words."""
+        trainer, now = self.trainer, time.monotonic()
+        passed = max(now - self.clock, 1e-9)
+        timing = {name: trainer.seconds[name] / passed for name in PHASES}
+        sps = (trainer.observations - self.before) / passed
+        row, episodes = trainer.take_row()
+        parts = trainer.parts.rows()
+        if self.writer is not None:
+            seconds = {"seconds": now - self.started, "sps": sps, **timing}
+            self.writer.write(trainer.updates, row, seconds, episodes, parts)
+        if self.board is not None:
+            scales = {f"noise_parts/{part}": values["noise_scale"] for part, values in parts}
+            _mirror(self.board, row | scales, sps, trainer.observations)
+        reading = trainer.meter.read()
+        score = None if not trainer.tally.recent else trainer.tally.score
+        self.clock, self.before = time.monotonic(), trainer.observations
+        trainer.seconds = dict.fromkeys(PHASES, 0.0)
+        return describe(trainer.observations, trainer.config.observations, sps, score, str(reading), timing)
 
 
 def _save(trainer: Trainer, writer: MetricsWriter | None, folder: Path) -> None:

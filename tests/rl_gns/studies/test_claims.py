@@ -14,6 +14,7 @@ import pytest
 
 from rl_gns.analysis.claims import Claim
 from rl_gns.cli import main
+from rl_gns.errors import UserError
 from rl_gns.report.claims import BEGIN, END, insert, markdown
 from rl_gns.report.study import report
 from rl_gns.studies.claims import PAPERS, claims, notes, tally, to_frame
@@ -100,6 +101,12 @@ def test_all_runs_together_say_it_where_few_know_theirs() -> None:
     nothing = dataclasses.replace(scope, parts=parts.assign(signal=-1e-4))
     assert by_code(claims([nothing]))["N5p"].verdict == "can't tell"
     assert by_code(claims([made()]))["N5p"].verdict == "can't tell"
+
+
+def test_two_studies_of_one_game_are_refused() -> None:
+    scope = made(sizes=(16,))
+    with pytest.raises(UserError, match="made and again are both of breakout, which would count twice"):
+        claims([scope, dataclasses.replace(scope, name="again")])
 
 
 def test_broken_studies_fail() -> None:

@@ -73,7 +73,7 @@ def finished(study: Study, write_run: Write) -> Study:
             gram.update(
                 torch.randn(run.rollout, 8, 40, generator=torch.Generator().manual_seed(run.seed)) + 0.5
             )
-            checkpoint.save(folder / "checkpoints", 100, {"correlation": gram.state_dict()})
+            checkpoint.save(folder / "checkpoints", 2_000_000, {"correlation": gram.state_dict()})
             writer = MetricsWriter(folder / "metrics.db")
             writer.write(10**6, {"observations": 2e6}, {}, [], [("policy", {"noise_scale": 1 / 3})])
             writer.close()
@@ -202,6 +202,15 @@ def test_runs_of_another_study_count_where_it_has_packed_them_and_are_not_writte
     StudyPack(folder).run()
     assert f"2 of {len(wider.plan())} are now in {folder / 'finished'}" in (out := capsys.readouterr().out)
     assert f"{len(same) - 1} more in other studies'" in out
+    (folder / "study.toml").write_text(text + "[train]\ngamma = 0.9\n")
+    (folder / "finished" / f"{same[0].id}.tar.xz").unlink()
+    edited = load_study(folder)
+    assert not edited.outcome(same[0]).reason.startswith(str(edited.finished))
+    shutil.rmtree(edited.results / "runs")
+    (folder / "finished" / f"{new[0].id}.tar.xz").unlink()
+    with pytest.raises(UserError, match="or leave that study out of runs_of") as refused:
+        driver.drive(edited, jobs=1, quiet=True)
+    assert "remove that file" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def measured(study: Study, write_run: Callable[..., Path], n_crit: float) -> Non
             gradients = math.sqrt(n_crit * 5 / 60) * torch.randn(20, 16, 60, generator=generator)
             gradients[:, :, 0] += 1
             gram.update(gradients)
-        checkpoint.save(folder / "checkpoints", 100, {"correlation": gram.state_dict()})
+        checkpoint.save(folder / "checkpoints", 2_000_000, {"correlation": gram.state_dict()})
 
 
 def test_prediction_beside_the_law(study_of: Callable[..., Study], write_run: Callable[..., Path]) -> None:

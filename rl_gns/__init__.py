@@ -36,7 +36,13 @@ _HOME = {
 __all__ = ["Run", "Study", "TrainConfig", "load_run", "load_study", "train"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, "noise"} - {"Any", "TYPE_CHECKING", "annotations", "importlib", "os"})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "noise":
+        return importlib.import_module("rl_gns.noise")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'rl_gns' has no attribute {name!r}")

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import tyro
 
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.study_commands import COMMANDS as STUDY_COMMANDS
 from rl_gns.study_commands import StudyCommand
 from rl_gns.training.config import TrainConfig
 
@@ -28,7 +29,7 @@ class Train(TrainConfig):
     """Train an agent and measure its noise scale."""
 
     env: tyro.conf.Positional[str] = ""
-    """What to train on: atari:GAME or gym:ID (`rl-gns envs` lists them)."""
+    """What to train on: atari:GAME, gym:ID, moba:MODE or solvable:WORLD (`rl-gns envs` lists them)."""
     out: str | None = None
     """The run's directory. Default: runs/NAME made of the main settings."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -239,20 +240,47 @@ def _given(command: Train, words: list[str]) -> tuple[str, ...]:
     return (*found, "env") if command.env else tuple(found)
 
 
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    **dict.fromkeys(("envs", "n_envs", "num_environments"), "num_envs"),
+    **dict.fromkeys(("steps", "timesteps", "total_timesteps", "frames"), "observations"),
+    **dict.fromkeys(("n_steps", "num_steps", "rollout_length"), "rollout"),
+    **dict.fromkeys(("n_epochs", "update_epochs"), "epochs"),
+    **dict.fromkeys(("output", "logdir", "dir"), "out"),
+    "n_eval_episodes": "episodes",
+}
+"""What others call our options."""
+
+
 def _one_line(message: str, arguments: list[str]) -> str:
     """The gist of tyro's boxed message, with the nearest option where one is unknown."""
     words = re.sub(r"[╭╮╰╯│─]+|-{5,}|\x1b\[[0-9;]*m", " ", message)
     lines = [" ".join(line.split()) for line in words.splitlines()]
-    unknown = re.search(r"Unrecognized options?: (--?[\w-]+)", "\n".join(lines))
-    if unknown and arguments and arguments[0] in COMMANDS:
-        options = [
-            "--" + field.name.replace("_", "-") for field in dataclasses.fields(COMMANDS[arguments[0]])
-        ]
-        near = difflib.get_close_matches(unknown[1], options, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"see rl-gns {arguments[0]} --help"
+    unknown = re.search(r"Unrecognized (?:or misplaced )?options?:\s+(--?[\w-]+)", "\n".join(lines))
+    name, command = _asked(arguments)
+    if unknown and command is not None:
+        if unknown[1] == "--env" and name == "train":
+            return "the environment comes first, without an option: rl-gns train atari:pong"
+        fields = [field for field in dataclasses.fields(command) if field.name not in ("env", "given")]
+        options = {field.name: "--" + field.name.replace("_", "-") for field in fields}
+        meant = OTHER_NAMES.get(unknown[1].lstrip("-").replace("-", "_"))
+        near = [options[meant]] if meant in options else []
+        near = near or difflib.get_close_matches(unknown[1], options.values(), n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]}?" if near else f"see rl-gns {name} --help"
         return f"unknown option {unknown[1]}; {hint}"
     gist = [line for line in lines if line and not line.startswith(("Parsing error", "For full helptext"))]
-    return "; ".join(gist[:3]) + "; see rl-gns --help"
+    return "; ".join(gist[:3]) + f"; see {' '.join(['rl-gns', name]).strip()} --help"
+
+
+def _asked(arguments: list[str]) -> tuple[str, Any]:
+    """The command that was meant, with its words, as far as they name one: ("study run", StudyRun)."""
+    if not arguments or arguments[0] not in COMMANDS:
+        return "", None
+    command: Any = COMMANDS[arguments[0]]
+    if command is not COMMANDS["study"]:
+        return arguments[0], command
+    below = STUDY_COMMANDS.get(arguments[1]) if len(arguments) > 1 else None
+    return ("study", None) if below is None else (f"study {arguments[1]}", below)
 
 
 def main(arguments: list[str] | None = None) -> None:

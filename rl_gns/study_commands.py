@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -195,6 +195,16 @@ class StudyClaims:
             print(f"page: {self.into}")
         else:
             print(text)
+
+
+COMMANDS: dict[str, Any] = {
+    "run": StudyRun,
+    "status": StudyStatus,
+    "fit": StudyFit,
+    "report": StudyReport,
+    "pack": StudyPack,
+    "claims": StudyClaims,
+}
 
 
 @dataclasses.dataclass(frozen=True)

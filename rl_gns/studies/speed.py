@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
 from rl_gns.studies.local import processors
 from rl_gns.studies.plan import PlannedRun, correlation_cell
+from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import clock
 from rl_gns.training.config import TrainConfig
@@ -49,6 +53,7 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
     for run in runs:
         cells.setdefault((run.num_envs, run.rollout), run)
     chosen = list(cells)[:: max(1, math.ceil(len(cells) / MOST_CELLS))]
+    print(f"measuring the speed of {len(chosen)} cells", file=sys.stderr)
     measured = {cell: speed(cells[cell].config, seconds) for cell in chosen}
 
     def speed_of(run: PlannedRun) -> float:
@@ -94,9 +99,38 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
                 f"each cell begins with one rate; {auto.points - 1} to {auto.most - 1} more follow, each given "
                 f"up at {auto.patience:g} times what the best before it took to score {study.spec.goals[-1]:g}"
             )
+            more, observations, seconds = _to_follow(study, outcomes, cells, speed_of)
+            lines.append(
+                f"with those that may follow in these cells {len(runs) + more} runs, at most "
+                f"{sum(left.values()) + observations:,.0f} observations and {(cost + seconds) / jobs / 3600:.2f} hours"
+            )
         if auto.keep is not None and len(study.spec.seeds) > 1:
             lines.append(
                 f"seed {study.spec.seeds[0]} tries them all; each of the other {len(study.spec.seeds) - 1} runs those "
                 f"within {auto.keep:g} times its best's updates, once it is through with a cell"
             )
     return "\n".join(lines)
+
+
+def _to_follow(
+    study: Study,
+    outcomes: Mapping[str, Outcome],
+    cells: Mapping[tuple[int, int], PlannedRun],
+    speed_of: Callable[[PlannedRun], float],
+) -> tuple[int, float, float]:
+    """Runs that unfinished cells may still add to the plan, with their observations and seconds at most."""
+    planned = Counter((run.num_envs, run.rollout, run.seed) for run in study.plan(outcomes) if run.in_grid)
+    count, observations, seconds = 0, 0.0, 0.0
+    for (num_envs, rollout), run in cells.items():
+        budget = study.spec.budget(run.batch)
+        known = [
+            other.config.observations
+            for other in study.plan(outcomes)
+            if (other.num_envs, other.rollout) == (num_envs, rollout)
+        ]
+        for seed in study.spec.seeds:
+            more = max(0, study.spec.auto.most - planned[num_envs, rollout, seed])
+            count += more
+            observations += more * min(budget, *known)
+            seconds += more * (min(budget, *known) / speed_of(run) + START_SECONDS)
+    return count, observations, seconds

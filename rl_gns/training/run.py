@@ -74,6 +74,8 @@ def train(
         UserError: settings or directory can't be used.
         RunStopped: the run could not go on; what it had written stays.
     """
+    if not isinstance(config, TrainConfig):
+        raise UserError(f"train takes a TrainConfig, as rl_gns.TrainConfig(env={config!r}), not {config!r}")
     with together() as ranks:
         if given is None:
             default = TrainConfig()

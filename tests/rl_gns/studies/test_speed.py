@@ -1,0 +1,50 @@
+"""What a study is said to cost before it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rl_gns.studies.speed import estimate
+from rl_gns.studies.study import Study
+
+PATIENT = """
+env = "gym:CartPole-v1"
+goals = [100]
+observations = 1_000_000
+halflife = 4_000
+[grid]
+num_envs = [2, 8]
+rollout = [5]
+seeds = [1, 2]
+[auto]
+points = 3
+most = 5
+patience = 1.5
+keep = 1.25
+"""
+
+
+def test_rates_that_follow_are_priced_too(
+    study_of: Callable[..., Study], write_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of(PATIENT)
+    said = estimate(study, jobs=1, seconds=0.01)
+    assert "measuring the speed of 2 cells" in capsys.readouterr().err
+    assert re.search(r"^2 runs, at most 2,000,000 observations", said, re.M)
+    assert "with those that may follow in these cells 20 runs, at most 20,000,000 observations" in said
+    first = study.plan({})[0]
+    write_run(study, first, ramp=60_000)  # 100 at 20,000: what follows in its cell is given up at 30,000
+    said = estimate(study, jobs=1, seconds=0.01)
+    most = int(re.search(r"may follow in these cells 19 runs, at most ([\d,]+)", said)[1].replace(",", ""))
+    assert 10_000_000 < most < 10_600_000
+
+
+def test_without_patience_the_ladder_is_all_there_from_the_start(study_of: Callable[..., Study]) -> None:
+    plain = PATIENT.replace("patience = 1.5\nkeep = 1.25\n", "")
+    said = estimate(study_of(plain), jobs=2, seconds=0.01)
+    assert re.search(r"^12 runs, at most 12,000,000 observations", said, re.M)
+    assert "at most 1.7 times that" in said

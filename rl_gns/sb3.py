@@ -35,7 +35,9 @@ try:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.type_aliases import RolloutBufferSamples
 except ImportError as error:
-    raise ImportError("rl_gns.sb3 needs Stable-Baselines3: pip install 'rl-gns[sb3]'") from error
+    raise ImportError(
+        "rl_gns.sb3 needs Stable-Baselines3: pip install -e '.[sb3]' in the clone, or stable-baselines3"
+    ) from error
 
 ROWS_AT_ONCE = 4096
 COLUMNS = ("noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise")

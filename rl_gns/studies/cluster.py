@@ -47,7 +47,7 @@ class RayPool:
         try:
             import ray
         except ImportError:
-            raise UserError("--cluster needs Ray: pip install 'rl-gns[cluster]'") from None
+            raise UserError("--cluster needs Ray: pip install -e '.[cluster]' in the clone, or ray") from None
         self._ray, self._results, self._jobs, self._threads = ray, results.resolve(), jobs, threads
         self._gpu_share = 1 / per_gpu if on_gpu else 0.0
         if not ray.is_initialized():

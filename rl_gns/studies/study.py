@@ -13,6 +13,7 @@ Nothing else is stored: the table can't disagree with the runs.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import fcntl
 import math
 import shlex
@@ -142,8 +143,20 @@ class Study:
         except KeyError:
             return pd.DataFrame()
 
-    def metrics(self, run: PlannedRun) -> pd.DataFrame:
-        """The run's metric rows."""
+    def metrics(self, run: PlannedRun | str) -> pd.DataFrame:
+        """The metric rows of a run, or of the one with that id; packed or not.
+
+        Raises:
+            UserError: the study has no such run.
+        """
+        if isinstance(run, str):
+            planned = {each.id: each for each in self.plan()}
+            if run not in planned:
+                near = difflib.get_close_matches(run, planned, n=1)
+                raise UserError(
+                    f"{self.name} has no run '{run}'" + (f"; did you mean '{near[0]}'?" if near else "")
+                )
+            run = planned[run]
         return self.read(run, "metrics", self.outcome(run))
 
     def correlation(self, run: PlannedRun, outcome: Outcome) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def study_in(folder: Path) -> Study:
 
 def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"--cluster needs Ray: pip install 'rl-gns\[cluster\]'"):
+    with pytest.raises(UserError, match=r"--cluster needs Ray: pip install -e '\.\[cluster\]'"):
         drive(study_in(tmp_path / "study"), cluster="auto", quiet=True)
 
 

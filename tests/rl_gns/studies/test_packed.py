@@ -192,7 +192,9 @@ def test_runs_of_another_study_count_where_it_has_packed_them_and_are_not_writte
     assert {outcomes[run.id].status for run in same} == {"done"}
     assert all(outcomes[run.id] == study.outcome(run) and outcomes[run.id].packed for run in same)
     assert {outcomes[run.id].status for run in new} == {"pending"}
-    pd.testing.assert_frame_equal(wider.metrics(same[0]), study.metrics(same[0]), check_exact=True)
+    pd.testing.assert_frame_equal(wider.metrics(same[0]), study.metrics(same[0].id), check_exact=True)
+    with pytest.raises(UserError, match=rf"has no run '{same[0].id}x'; did you mean '{same[0].id}'"):
+        study.metrics(f"{same[0].id}x")
     # What was trained here as well, and says something else, is packed here.
     write_run(wider, new[0], ramp=60_000)
     write_run(wider, same[0], ramp=70_000)

@@ -85,7 +85,8 @@ def drive(
 
                 threads, on_gpu = threads or 1, device.startswith("cuda")
                 executor = RayPool(study.results, cluster, jobs, threads, on_gpu, jobs_per_gpu)
-            return _drive(study, executor, threads, outcomes, quiet)
+            view = View(Console(stderr=True, quiet=quiet), study, look=cluster is None)
+            return _drive(study, executor, threads, outcomes, view)
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise UserError(
@@ -140,10 +141,10 @@ def _set_aside(folder: Path) -> Path:
     return folder.rename(aside)
 
 
-def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, Outcome], quiet: bool) -> int:
+def _drive(study: Study, executor: Executor, threads: int, outcomes: dict[str, Outcome], view: View) -> int:
     active: dict[str, PlannedRun] = {}
     stopping = False
-    with View(Console(stderr=True, quiet=quiet), study) as view:
+    with view:
         try:
             while True:
                 for run in study.plan(outcomes):

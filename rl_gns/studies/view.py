@@ -23,10 +23,14 @@ LOOK_EVERY = 2.0
 
 
 class View:
-    """Shows a study while it runs; a context manager."""
+    """Shows a study while it runs; a context manager.
 
-    def __init__(self, console: Console, study: Study) -> None:
-        self._console, self._study = console, study
+    With `look` it reads how far each run is from the databases that are being written. Those of runs on other machines
+    are let alone: SQLite's write-ahead log does not bear a reader on one machine and a writer on another.
+    """
+
+    def __init__(self, console: Console, study: Study, look: bool = True) -> None:
+        self._console, self._study, self._look = console, study, look
         self._live: Live | None = None
         self._began = time.monotonic()
         self._looked = -math.inf
@@ -53,7 +57,8 @@ class View:
             return
         self._looked = now
         far = {
-            name: progress(self._study.folder(run), run.config.observations) for name, run in active.items()
+            name: progress(self._study.folder(run), run.config.observations) if self._look else 0.0
+            for name, run in active.items()
         }
         share = self.share(runs, outcomes, far)
         self._first = share if self._first is None else self._first

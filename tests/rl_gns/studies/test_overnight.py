@@ -166,6 +166,23 @@ def test_a_view_that_nobody_reads_ends_no_study(study_of: Callable[..., Study], 
     view.show([], {}, {})
 
 
+def test_the_databases_of_other_machines_are_not_opened(
+    study_of: Callable[..., Study], write_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of()
+    run = study.plan({})[0]
+    write_run(study, run, ramp=60_000)
+    opened: list[str] = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **kw: opened.append(args[0]) or connect(*args, **kw)
+    )
+    for look in (True, False):
+        View(Console(file=io.StringIO()), study, look=look).show([run], {}, {run.id: run})
+        assert bool(opened) is look
+        opened.clear()
+
+
 def test_a_budget_that_is_a_settings_default_is_asked_for(tmp_path: Path) -> None:
     train(SHORT, tmp_path / "run", quiet=True)
     asked = dataclasses.replace(SHORT, observations=TrainConfig().observations, stop_score=5.0)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
@@ -45,7 +46,7 @@ class ActionHead(nn.Module):
         self.sizes: list[int] | None = None
         if isinstance(action_space, spaces.Discrete):
             outputs = int(action_space.n)
-        elif isinstance(action_space, spaces.MultiDiscrete):
+        elif isinstance(action_space, spaces.MultiDiscrete) and action_space.nvec.ndim == 1:
             self.sizes = [int(n) for n in action_space.nvec]
             outputs = sum(self.sizes)
         elif isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
@@ -53,7 +54,7 @@ class ActionHead(nn.Module):
             self.log_std = nn.Parameter(torch.zeros(outputs))
         else:
             raise ValueError(
-                f"no policy for the action space {action_space}: use Discrete, MultiDiscrete or a flat Box"
+                f"no policy for the action space {action_space}: use Discrete, a flat MultiDiscrete or a flat Box"
             )
         self.continuous = isinstance(action_space, spaces.Box)
         self.linear = orthogonal(nn.Linear(features, outputs), 0.01)
@@ -218,11 +219,17 @@ class Tabular(nn.Module):
         return distribution, self.value(x).squeeze(-1)
 
 
+def _is_picture(space: gymnasium.Space[Any]) -> bool:
+    """Bytes: what is divided by 255. Numbers between 0 and 1 would come out too small to see."""
+    return isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+
+
 def _picture_shape(name: str, space: gymnasium.Space[Any]) -> tuple[int, ...]:
-    if not (isinstance(space, spaces.Box) and len(space.shape) == 3 and min(space.shape[1:]) >= 36):
+    if not (_is_picture(space) and min((space.shape or (0,))[1:]) >= 36):
         raise ValueError(
-            f"network {name!r} wants pictures [C, H, W] of at least 36x36, got {space}; try 'mlp'"
+            f"network {name!r} wants pictures [C, H, W] of bytes, at least 36x36, got {space}; try 'mlp'"
         )
+    assert space.shape is not None
     return space.shape
 
 
@@ -257,7 +264,7 @@ def make_policy(
     Raises ValueError for an unknown name or spaces the network can't serve.
     """
     if name == "auto":
-        pictures_or_not = "nature" if len(observation_space.shape or ()) == 3 else "mlp"
+        pictures_or_not = "nature" if _is_picture(observation_space) else "mlp"
         name = pictures_or_not if layout is None else "entities"
     if name not in (*NETWORKS, *OF_ENTITIES):
         raise ValueError(

@@ -55,9 +55,15 @@ class PastSelves:
         numbers = list(members)
         return [numbers[i] for i in drawn]
 
-    def beaten(self, member: int) -> None:
-        """The present policy has won a game against `member`: q_i ← q_i - η / (N p_i)."""
-        self.quality[member] -= QUALITY_STEP / (len(self.quality) * self.probabilities()[member])
+    def beaten(self, member: int, p: float) -> None:
+        """The present policy has won a game against `member`: q_i ← q_i - η / (N p_i).
+
+        Args:
+            member: who was beaten.
+            p: the probability that it was drawn with, when it was drawn. 1/p_i weighs for how seldom one is met; the
+                probability now would let every game still under way against one that falls take a larger step.
+        """
+        self.quality[member] -= QUALITY_STEP / (len(self.quality) * p)
 
     def state_dict(self) -> dict[str, Any]:
         """Numbers, weights and qualities."""

@@ -80,10 +80,24 @@ class GymEnv(BatchedEnv):
         if self._transpose:
             height, width, channels = space.shape  # type: ignore[misc]
             space = spaces.Box(0, 255, (channels, height, width), np.uint8)
-        if not isinstance(space, spaces.Box | spaces.Discrete):
-            raise EnvError(f"gym:{name} has observations {space}; only Box and Discrete are served")
-        self.observation_space = space
-        self.action_space = self._vector.single_action_space
+        if not isinstance(space, spaces.Box | spaces.Discrete) or (
+            space.shape == () and isinstance(space, spaces.Box)
+        ):
+            raise EnvError(
+                f"gym:{name} has observations {space}; Box (not a single number) and Discrete are served"
+            )
+        # Policies count from 0, tasks may count from elsewhere.
+        self._first_obs = int(space.start) if isinstance(space, spaces.Discrete) else 0
+        self.observation_space = (
+            spaces.Discrete(int(space.n)) if isinstance(space, spaces.Discrete) else space
+        )
+        actions = self._vector.single_action_space
+        self._first_action = getattr(actions, "start", 0)
+        self.action_space = actions
+        if isinstance(actions, spaces.Discrete):
+            self.action_space = spaces.Discrete(int(actions.n))
+        elif isinstance(actions, spaces.MultiDiscrete):
+            self.action_space = spaces.MultiDiscrete(actions.nvec)
         self._return = np.zeros(num_envs)
         self._length = np.zeros(num_envs)
         self._obs = torch.empty(0)
@@ -92,7 +106,11 @@ class GymEnv(BatchedEnv):
     def _tensor(self, obs: np.ndarray) -> Tensor:
         if self._transpose:
             obs = obs.transpose(0, 3, 1, 2)
-        dtype = np.float32 if obs.dtype.kind == "f" else obs.dtype
+        if self._first_obs:
+            obs = obs - self._first_obs
+        dtype: Any = np.float32 if obs.dtype.kind == "f" else obs.dtype
+        if obs.dtype in (np.uint16, np.uint32, np.uint64):  # torch can't index with them
+            dtype = np.int64
         return torch.from_numpy(np.array(obs, dtype)).to(self.device)
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -111,7 +129,15 @@ class GymEnv(BatchedEnv):
         chosen = actions.cpu().numpy()
         if isinstance(self.action_space, spaces.Box):
             chosen = np.clip(chosen, self.action_space.low, self.action_space.high)
-        obs, reward, terminated, truncated, info = self._vector.step(chosen)
+            if self.action_space.dtype.kind in "iu":
+                chosen = np.rint(chosen).astype(self.action_space.dtype)
+        else:
+            chosen = chosen + self._first_action
+        try:
+            obs, reward, terminated, truncated, info = self._vector.step(chosen)
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+            raise EnvError(f"{self.spec} failed in a step ({said})") from error
         ended = terminated | truncated
         self._return += reward
         self._length += 1

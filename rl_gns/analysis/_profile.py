@@ -197,6 +197,37 @@ def interval(
     return low, high, slopes
 
 
+def interval_at_small_batch(
+    points: Points, log_c: float, confidence: float
+) -> tuple[float | None, float | None]:
+    """Ends (None: open) of intercept + ln c with a slope of 1: of ln E_min, where y is updates.
+
+    The same profile with that sum held, and c free: {x : Q(x) - min Q ≤ q D}, q from the table of F.
+    """
+    y, cells, p = points.log_y, points.cells, points.parameters
+    n, sizes = y.size, int(cells.max()) + 1
+    if n == sizes and sizes <= p:
+        return None, None
+    best = points.at(log_c)
+    between, within = mean_squares(float(best.objective[0]), y, cells, p)
+    of_point = float(variance(between, within))
+    freedom = sizes - p if between >= within else n - sizes
+    allowed = float(best.objective[0]) + float(f_distribution.ppf(confidence, 1, freedom)) * of_point
+    grid = np.union1d(points.grid(), _near(points, log_c, of_point))
+    rest, rest_bound = y - shape(grid, points.batch), points.log_bound - shape(grid, points.bound_batch)
+
+    def outside(x: float) -> float:
+        level = (x - grid)[:, None]
+        objective = ((rest - level) ** 2).sum(-1) + (np.maximum(rest_bound - level, 0.0) ** 2).sum(-1)
+        return float(objective.min()) - allowed
+
+    fitted, reach = float(best.intercept[0]) + log_c, _MARGIN
+    ends = [
+        None if outside(end) < 0 else brentq(outside, fitted, end) for end in (fitted - reach, fitted + reach)
+    ]
+    return ends[0], ends[1]
+
+
 def widened_tail(confidence: float, freedom: int) -> float:
     """Share of replicas to leave out at each end, widened from normal to Student's t (Hesterberg 2015)."""
     return float(norm.cdf(t_distribution.ppf((1 - confidence) / 2, max(freedom, 1))))

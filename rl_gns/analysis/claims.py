@@ -38,7 +38,7 @@ class Band:
 
     @staticmethod
     def _end(value: float) -> str:
-        return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def judge(interval: Interval, band: Band) -> str:

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
-from rl_gns.analysis._profile import Fit, Floats, Points, aic, interval, minimise, rejects
+from rl_gns.analysis._profile import (
+    Fit,
+    Floats,
+    Points,
+    aic,
+    interval,
+    interval_at_small_batch,
+    minimise,
+    rejects,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,10 @@ class Front:
     """True when `b_crit` is given and its interval is closed on both sides."""
     note: str = ""
     """Why something is None; empty when nothing is."""
+    e_min_low: float | None = None
+    """Lower end of E_min's interval; None: no lower bound."""
+    e_min_high: float | None = None
+    """Upper end; None: no upper bound."""
 
     def updates(self, batch: ArrayLike) -> Floats:
         """Updates S at `batch` observations, same shape; the limit law where `b_crit` is None.
@@ -75,8 +88,8 @@ def fit_front(
     lowers the curve at the bound's own batch size.
 
     The interval is a profile calibrated by a seeded two-level residual bootstrap over batch sizes and seeds,
-    see `_profile`; several runs at one batch size count as seeds. It assumes that no count is known better
-    than to 1 %.
+    see `_profile`; that of E_min is a profile at the table of F; several runs at one batch size count as
+    seeds. It assumes that no count is known better than to 1 %.
 
     Can't tell (`b_crit` None):
       - no run met the goal, or those that did have fewer than 3 batch sizes;
@@ -110,6 +123,7 @@ def fit_front(
     best, flat, steep = points.at(log_c), points.flat(), points.steep()
     rng = np.random.default_rng(seed)
     log_low, log_high, _ = interval(points, log_c, rng, bootstrap, confidence)
+    e_low, e_high = interval_at_small_batch(points, log_c, confidence)
     if sizes < 3:
         low, high = _exp(log_low), _exp(log_high)
         note = f"runs that met the goal have {sizes} batch size(s): a front needs at least 3"
@@ -136,11 +150,16 @@ def fit_front(
         if limit == "constant":
             s_min, e_min, log_low = float(np.exp(flat.intercept[0])), None, None
             fitted = np.full(met, float(flat.intercept[0]))
+            sure = log_high is not None and log_high < np.log(points.batch[0])
             note = "updates do not depend on the batch: all are above the critical one; try smaller ones"
         else:
             s_min, e_min, log_high = None, float(np.exp(steep.intercept[0])), None
             fitted = float(steep.intercept[0]) - np.log(points.batch)
+            sure = log_low is not None and log_low > np.log(points.batch[-1])
             note = "updates fall as 1/batch: all are below the critical one; try larger ones"
+        if not sure:
+            which = "a constant" if limit == "constant" else "1/batch"
+            note = f"the points can't be told from {which}, nor from a critical batch among theirs: run more of them"
     elif log_low is None or log_high is None:
         side = "lower" if log_high is not None else "upper" if log_low is not None else "lower or upper"
         note = f"the points give no {side} bound of the critical batch"
@@ -156,6 +175,8 @@ def fit_front(
         aic=score,
         determined=b_crit is not None and log_low is not None and log_high is not None,
         note=note,
+        e_min_low=None if e_min is None else _exp(e_low),
+        e_min_high=None if e_min is None else _exp(e_high),
     )
 
 

@@ -117,12 +117,18 @@ def fit_learning_rates(
         if is_flat:
             rate_out, exponent_out = math.exp(float(points.log_y.mean())), None
             log_low = a_low = a_high = None
-            note = "the best rate does not depend on the batch: B* is below all of them; try smaller ones"
+            note = (
+                "the best rate does not depend on the batch: B* is below all of them; try smaller ones"
+                if log_high is not None and log_high < math.log(b[0])
+                else "the best rate can't be told from one that does not depend on the batch"
+            )
         else:
             rate_out, log_high, exponent_out = None, None, -float(points.steep().slope[0])
             a_low, a_high = _ends(-slopes, tail, exponent_out)
             note = (
                 "the best rate is a plain power of the batch size: B* is above the batches; try larger ones"
+                if log_low is not None and log_low > math.log(b[-1])
+                else "the best rate can't be told from a plain power of the batch size"
             )
     elif log_low is None or log_high is None:
         side = "lower" if log_high is not None else "upper" if log_low is not None else "lower or upper"

@@ -108,12 +108,15 @@ class Parting:
 
     @property
     def verdict(self) -> str:
-        """ "part" where the two intervals don't meet, "agree" where they do, "can't tell" where one is missing."""
+        """ "part" where the two intervals don't meet, "agree" where they do, "can't tell" where one is missing.
+
+        Where no number was measured, only a bound, the two may part and can't agree.
+        """
         ends = (*self.measured[1:], *self.predicted[1:])
         if any(math.isnan(end) for end in ends) or not math.isfinite(self.predicted.value):
             return "can't tell"
         apart = self.predicted.low > self.measured.high or self.predicted.high < self.measured.low
-        return "part" if apart else "agree"
+        return "part" if apart else "agree" if math.isfinite(self.measured.value) else "can't tell"
 
 
 def parting(law: RolloutLaw, axis: PredictedAxis, rollout: int, to: int | None = None) -> Parting:

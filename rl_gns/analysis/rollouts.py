@@ -96,7 +96,9 @@ class RolloutLaw:
         return Interval(value, math.exp(low), math.exp(high))
 
     def relative(self, rollout: int, to: int) -> Interval:
-        """n_crit(T) / n_crit(`to`): the shape of the law, whatever its level."""
+        """n_crit(T) / n_crit(`to`): the shape of the law, whatever its level; NaN where the points tell neither."""
+        if self.b_1 is None and not self.shared:
+            return Interval(math.nan, math.nan, math.nan)
         return self._interval(lambda p: (effect(rollout, p[..., 1]) / rollout) / (effect(to, p[..., 1]) / to))
 
     def updates(self, num_envs: float, rollout: int) -> Interval:

@@ -3,7 +3,7 @@
 claims.csv       every row with its interval, verdict and reason (and .parquet)
 claims_runs.csv  the run ids behind each row's note
 predictors.csv   every predictor beside every front's critical batch
-closest.csv      the predictors in order of how near they come
+closest.csv      each study's predictors in order of how near they come
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def tables_of(scopes: Sequence[Scope]) -> dict[str, pd.DataFrame]:
         "claims": to_frame(rows),
         "claims_runs": notes(rows),
         "predictors": pd.concat(beside, ignore_index=True) if beside else pd.DataFrame(),
-        "closest": predictors.closest(list(scopes)),
+        "closest": pd.concat([predictors.closest([scope]).assign(study=scope.name) for scope in scopes]),
     }
     return {name: table for name, table in found.items() if len(table)}
 
@@ -56,14 +56,17 @@ def markdown(scopes: Sequence[Scope]) -> str:
     rows = [row for row in claims(scopes) if row.scope not in theirs]
     scopes = [scope for scope in scopes if scope.owned]
     frame = shown(rows)
-    order = predictors.closest(list(scopes))
+    orders = {scope.name: predictors.closest([scope]) for scope in scopes}
     parts = [
         f"{tally(rows)}. In brackets: 95 % intervals. The last column numbers the sets of runs, listed below.",
         _grid(frame),
-        f"**Which predictor comes closest to B_crit.** {predictors.sentence(order)}",
+        "**Which predictor comes closest to B_crit**, study by study: what holds of one is no sample of the others.",
+        *(f"* {name}: {predictors.sentence(order)}" for name, order in orders.items()),
     ]
-    if len(order):
-        parts.append(_grid(closest_shown(order)))
+    known = [closest_shown(order).assign(study=name) for name, order in orders.items() if len(order)]
+    if known:
+        together = pd.concat(known, ignore_index=True)
+        parts.append(_grid(together[["study", *(name for name in together if name != "study")]]))
     named = notes(rows)
     if len(named):
         lines = [

@@ -41,7 +41,7 @@ def critical_batch(fits: Fits) -> str:
     return (
         f"Mean B_simple over B_crit: median {ratio.median():.2g}, from {ratio.min():.2g} to {ratio.max():.2g} over "
         f"{len(ratio)} fronts; {within} of them within a factor of 10 of one, which is what the "
-        f"theory claims. The paper's own median on Atari is 6."
+        f"theory claims. The paper's own, at the hardest goals of Atari games, are 1.1 to 6.7."
     )
 
 

@@ -204,7 +204,7 @@ def cell_table(points: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         row: dict[str, Any] = {"goal": goal, "rollout": rollout, "num_envs": num_envs}
         row |= {"batch": int(cell["batch"].iloc[0]), "seeds": len(cell), "reached": len(met)}
         for name in ("updates", "observations", "learning_rate", "noise_scale", "mean_noise_scale"):
-            row |= _interval_columns(name, over_seeds(met[name], seed=seed))
+            row |= _interval_columns(name, over_seeds(met[name]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -217,11 +217,20 @@ def _front_row(front: Front, cell: pd.DataFrame, seed: int) -> dict[str, Any]:
     met = cell[~cell["censored"]]
     row: dict[str, Any] = {
         name: number(getattr(front, name))
-        for name in ("s_min", "e_min", "b_crit", "b_crit_low", "b_crit_high", "rms_log_residual")
+        for name in (
+            "s_min",
+            "e_min",
+            "e_min_low",
+            "e_min_high",
+            "b_crit",
+            "b_crit_low",
+            "b_crit_high",
+            "rms_log_residual",
+        )
     }
     row |= {"points": front.points, "censored": front.censored, "determined": front.determined}
     for name in ("noise_scale", "mean_noise_scale"):
-        row |= _interval_columns(name, over_seeds(met[name], met["num_envs"], seed))
+        row |= _interval_columns(name, over_seeds(met[name], met["num_envs"]))
     row["known_share"] = float(met["known_share"].mean()) if len(met) else math.nan
     row["ratio"] = row["mean_noise_scale"] / row["b_crit"]
     row["rates_at_edge"] = int(met["at_edge"].sum())

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from rl_gns.analysis import Interval, fit_front, gamma, local_noise_scale
+from rl_gns.analysis._profile import Points, mean_squares, minimise
 from rl_gns.analysis.claims import (
     CANT_TELL,
     FAIL,
@@ -27,7 +28,7 @@ from rl_gns.analysis.claims import (
     share,
     unknown,
 )
-from rl_gns.studies.scope import Key, Scope, cell_means
+from rl_gns.studies.scope import Key, Scope, cell_means, coverage
 
 FAR = 5.0
 """How far beyond the critical batch a batch size counts as large, or below it as small."""
@@ -59,7 +60,7 @@ def residuals(scope: Scope) -> list[Draws]:
         front, sizes = scope.fits.front_of[key], len(cell_means(scope.points(key)))
         if front.b_crit is not None and front.rms_log_residual is not None and sizes >= 4:
             z = scope.deviates(f"residual/{key[0]}")
-            found.append(of_residual(front.rms_log_residual, front.points, 2, z))
+            found.append(of_residual(front.rms_log_residual, _sd(scope, key)[1] + 2, 2, z))
     return found
 
 
@@ -111,13 +112,24 @@ def _residual(scope: Scope) -> list[Claim]:
     return rows
 
 
-def _sd(scope: Scope, key: Key) -> tuple[float, int]:
-    """Standard deviation of one point's ln S around its front, and its degrees of freedom."""
-    front = scope.fits.front_of[key]
-    freedom = front.points - 2
-    if front.rms_log_residual is None or freedom < 1:
-        return math.nan, 0
-    return max(front.rms_log_residual * math.sqrt(front.points / freedom), 0.01), freedom
+def _sd(scope: Scope, key: Key, without: tuple[float, ...] = ()) -> tuple[float, int]:
+    """Standard deviation of one point's ln S around its front, and its degrees of freedom.
+
+    Of batch sizes around the curve where these scatter more than the seeds within them do, else of seeds: seeds of one
+    batch size share its rates and whatever else is particular to it (see `analysis._profile`). The curve is fitted
+    `without` some batch sizes where it is these that are asked about.
+    """
+    met = scope.points(key)
+    met = met[~met["censored"] & ~met["batch"].isin(without)].sort_values(["batch", "updates"])
+    sizes, n = int(met["batch"].nunique()), len(met)
+    if sizes < 3:
+        return (math.nan, 0) if not without else _sd(scope, key)
+    points = Points(met["batch"].to_numpy(dtype=float), np.log(met["updates"].to_numpy(dtype=float)))
+    squares = float(points.at(minimise(points)).objective[0])
+    between, within = mean_squares(squares, points.log_y, points.cells, 2)
+    by_size = between > within or n == sizes
+    freedom = sizes - 2 if by_size else n - sizes
+    return max(math.sqrt(float(between if by_size else within)), 0.01), freedom
 
 
 def _contrast(scope: Scope, key: Key, first: int, second: int, per_observation: bool, source: str) -> Draws:
@@ -126,7 +138,7 @@ def _contrast(scope: Scope, key: Key, first: int, second: int, per_observation: 
     one, two = cells.iloc[first], cells.iloc[second]
     value = float(one["log_updates"] - two["log_updates"])
     value += math.log(one["batch"] / two["batch"]) if per_observation else 0.0
-    sd, freedom = _sd(scope, key)
+    sd, freedom = _sd(scope, key, (float(one["batch"]), float(two["batch"])))
     z = scope.deviates(f"{source}/{key[0]}")
     return of_contrast(value, sd, (int(one["seeds"]), int(two["seeds"])), freedom, z)
 
@@ -274,17 +286,20 @@ def _gamma(scope: Scope) -> Claim:
         why = "fewer than two goals with a critical batch, the later ones taking longer"
         return unknown("A1", SAYS["A1"], scope.name, GAMMA, why, scope.runs())
     why = "an upper bound: finer goals can only lower it"
-    return claim("A1", SAYS["A1"], scope.name, GAMMA, combined(found, np.median).interval, why, scope.runs())
+    made = claim("A1", SAYS["A1"], scope.name, GAMMA, combined(found, np.median).interval, why, scope.runs())
+    if missing := coverage(scope):
+        return made.because(f"{missing}; {why}")
+    return made if made.verdict == FAIL or not scope.owned else made.because(why)
 
 
 def _gamma_of(scope: Scope, length: int) -> Draws | None:
-    """γ with S_min and E_min moved along with B_crit, whose errors at the goals go together."""
+    """γ with S_min and E_min moved along with each goal's B_crit: γ is a contrast between goals."""
     curves = []
     for key in (key for key in scope.keys if key[0] == length):
         front, met = scope.fits.front_of[key], scope.points(key)
         if front.b_crit is None or front.s_min is None:
             continue
-        z = scope.deviates(f"b_crit/{length}")[:GAMMA_DRAWS]
+        z = scope.deviates(f"gamma/{key}")[:GAMMA_DRAWS]
         b = of_interval(front.b_crit, front.b_crit_low, front.b_crit_high, z)
         middle = float(np.exp(np.log(met[~met["censored"]]["batch"]).mean()))
         at = front.s_min * (1 + front.b_crit / middle)

@@ -123,7 +123,7 @@ def _parts(
         {
             "part": str(part),
             "runs": len(some),
-            **_columns("noise_scale", over_seeds(some["noise_scale"], seed=seed)),
+            **_columns("noise_scale", over_seeds(some["noise_scale"])),
             "at_least": float(some["noise_scale_low"].min()),
         }
         for part, some in last.groupby("part")

@@ -177,12 +177,7 @@ def _measured(scope: Scope, key: Key) -> dict[tuple[str, str], Draws | None]:
     for part in names:
         some = rows_of(scope, key, part)
         for quantity in QUANTITIES:
-            if quantity == "pooled":
-                value = pooled(some)
-            else:
-                value = over_seeds(some[quantity], some["num_envs"], scope.seed)
-                if math.isnan(value.low):
-                    value = over_seeds(some[quantity], seed=scope.seed)
+            value = pooled(some) if quantity == "pooled" else over_seeds(some[quantity], some["num_envs"])
             z = scope.deviates(f"{part}/{quantity}/{key}")
             found[part, quantity] = of_interval(*value, z) if value.value > 0 else None
     predicted = scope.fits.predicted

@@ -83,16 +83,14 @@ class Scope:
         )
 
     def noise(self, key: Key, name: str) -> Draws | None:
-        """`noise_scale` or `mean_noise_scale` at a goal over its runs; the interval is over seeds, or, where every
-        batch size has one, over batch sizes: the noise scale is not to depend on them."""
+        """`noise_scale` or `mean_noise_scale` at a goal over its runs; the interval is over seeds and batch sizes, on
+        which the noise scale is not to depend."""
         met = self.points(key)
         met = met[~met["censored"]]
         if not self.owned and met[name].notna().any():
             value = float(met[name].iloc[0])
             return of_interval(value, value / READ, value * READ, self.deviates(f"{name}/{key}"))
-        found = over_seeds(met[name], met["num_envs"], self.seed)
-        if math.isnan(found.low):
-            found = over_seeds(met[name], seed=self.seed)
+        found = over_seeds(met[name], met["num_envs"])
         if math.isnan(found.value):
             return None
         return of_interval(found.value, found.low, found.high, self.deviates(f"{name}/{key}"))
@@ -105,6 +103,17 @@ class Scope:
         """
         scale = paper_noise_scale()
         return scale[scale["task"] == self.task].merge(_papers_fits(), on=["task", "goal"], how="left")
+
+
+def coverage(scope: Scope) -> str:
+    """Why a claim about a whole run can't be told; empty where the goals reach as far as the paper's."""
+    goals = sorted({key[1] for key in scope.keys})
+    if scope.task is None:
+        return "none of the paper's tasks in its data: no whole run to compare with"
+    theirs = scope.published()["goal"]
+    if goals and goals[0] <= theirs.min() and goals[-1] >= 0.8 * theirs.max():
+        return ""
+    return f"goals reach {goals[-1]:g} of the paper's {theirs.max():g}"
 
 
 def of_study(

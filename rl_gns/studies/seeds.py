@@ -1,4 +1,4 @@
-"""Averages over seeds: the interquartile mean of logarithms with a seeded bootstrap interval. It reads numbers only."""
+"""Averages over seeds: the mean of logarithms with Student's t interval. It reads numbers only."""
 
 from __future__ import annotations
 
@@ -6,29 +6,50 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
-from rl_gns.analysis import Interval, bootstrap_interval, iqm
+from rl_gns.analysis import Interval
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
-def over_seeds(values: pd.Series, strata: pd.Series | None = None, seed: int = 0) -> Interval:
-    """exp of the interquartile mean of ln `values`, and its 95 % interval over seeds within each stratum.
+def over_seeds(values: pd.Series, strata: pd.Series | None = None, confidence: float = 0.95) -> Interval:
+    """exp of the mean of ln `values`, and its interval by Student's t: geometric mean, and how far seeds may move it.
+
+        mean ± t(freedom) √(D / n)
+
+    D is the larger of two mean squares, of seeds within their stratum and of strata around the mean, with the degrees
+    of freedom of the one taken; where every stratum has one value, that of all values. Percentiles of a bootstrap, of
+    two or three seeds, hold the truth in 50 and 74 % of cases instead of 95.
 
     Args:
         values: positive numbers; what is NaN or not positive is unknown and left out.
         strata: what each value's seed is a seed of, e.g. its environment count; None: all are seeds of one thing.
-        seed: of the bootstrap.
+        confidence: of the interval.
 
     Returns:
-        NaN ends where no stratum has two known seeds; strata with one seed count in the value only then.
+        NaN ends with one known value.
     """
     known = values[values > 0]
     if known.empty:
         return UNKNOWN
-    logs = pd.Series(np.log(known.to_numpy(dtype=float)), index=known.index)
-    groups = pd.Series(0, index=known.index) if strata is None else strata.loc[known.index]
-    tasks = {str(name): part.to_numpy() for name, part in logs.groupby(groups) if len(part) > 1}
-    if not tasks:
-        return Interval(float(np.exp(iqm(logs))), math.nan, math.nan)
-    return Interval(*(float(np.exp(end)) for end in bootstrap_interval(tasks, seed=seed)))
+    logs = np.log(known.to_numpy(dtype=float))
+    mean, n = float(logs.mean()), logs.size
+    if n == 1:
+        return Interval(math.exp(mean), math.nan, math.nan)
+    groups = np.zeros(n, dtype=int) if strata is None else pd.factorize(strata.loc[known.index])[0]
+    spread, freedom = _spread(logs, groups)
+    far = float(stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(spread / n)
+    return Interval(math.exp(mean), math.exp(mean - far), math.exp(mean + far))
+
+
+def _spread(logs: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
+    """Variance of one value, and its degrees of freedom."""
+    counts = np.bincount(groups)
+    n, k = logs.size, counts.size
+    if k == 1 or k == n:
+        return float(logs.var(ddof=1)), n - 1
+    means = np.bincount(groups, logs) / counts
+    within = float(((logs - means[groups]) ** 2).sum()) / (n - k)
+    between = float((counts * (means - logs.mean()) ** 2).sum()) / (k - 1)
+    return (between, k - 1) if between > within else (within, n - k)

@@ -11,7 +11,7 @@ from rl_gns.studies.fits import Fits
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 
-COLUMNS = ["id", "batch", "seed", "start", "spike", "floor", "ratio"]
+COLUMNS = ["id", "batch", "seed", "start", "spike", "floor", "ratio", "is_bound"]
 
 
 def spikes(study: Study, outcomes: Mapping[str, Outcome], fits: Fits) -> pd.DataFrame:
@@ -20,7 +20,8 @@ def spikes(study: Study, outcomes: Mapping[str, Outcome], fits: Fits) -> pd.Data
     Returns:
         Columns id, batch, seed; start, the observations at which the smoothed score passed the study's start_score;
         spike, the greatest noise scale before (its lower bound, where only that is known); floor, the least known
-        after; ratio. NaN where nothing is known on one side. Empty without a start_score.
+        after; ratio; is_bound, whether the spike, and so the ratio, is a lower bound. NaN where nothing is known on one
+        side. Empty without a start_score.
     """
     if study.spec.start_score is None:
         return pd.DataFrame(columns=COLUMNS)
@@ -34,8 +35,10 @@ def spikes(study: Study, outcomes: Mapping[str, Outcome], fits: Fits) -> pd.Data
         if start is None:
             continue
         at_least = metrics["noise_scale"].fillna(metrics["noise_scale_low"])
+        at_least = at_least[at_least > 0]
         before, after = metrics["observations"] <= start, metrics["observations"] > start
-        spike, floor = at_least[before].max(), metrics["noise_scale"][after].min()
+        spike, floor = at_least[before[at_least.index]].max(), metrics["noise_scale"][after].min()
+        is_bound = not spike <= metrics["noise_scale"][before].max()
         ratio = spike / floor if floor > 0 else math.nan
-        rows.append([run.id, run.batch, run.seed, start, spike, floor, ratio])
+        rows.append([run.id, run.batch, run.seed, start, spike, floor, ratio, is_bound])
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -53,6 +53,9 @@ def check_minibatches(config: TrainConfig, learnt: int) -> None:
 
 def check(config: TrainConfig) -> None:
     """Every number of a configuration whose defaults are filled in."""
+    for name in ("seed", "num_envs", "device", "spec"):
+        if name in config.env_options:
+            raise UserError(f"{name} is no option of an environment: give it as a setting of the run")
     check_counts(config, "num_envs", "rollout", "epochs", "minibatches")
     positive = (
         "observations",

@@ -67,8 +67,15 @@ def evaluate(
     games: list[Game] = []
     for low in range(0, episodes, PARALLEL):
         count = min(PARALLEL, episodes - low)
-        games += _play(run, state, count, seed + low, deterministic, video if low == 0 else None, device)
+        games += _play(
+            run, state, count, _seed(seed, low), deterministic, video if low == 0 else None, device
+        )
     return games
+
+
+def _seed(seed: int, low: int) -> int:
+    """Of the worlds that play the games from number `low` on: no other seed's."""
+    return seed if low == 0 else int(np.random.SeedSequence((seed, low)).generate_state(1)[0])
 
 
 def _play(

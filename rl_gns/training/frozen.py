@@ -128,10 +128,13 @@ def measure(
         raise UserError(f"measuring needs 2 worlds a group and 1 round, got {worlds} and {rounds}")
     count = groups * worlds
     changes: dict[str, Any] = {"num_envs": count, "noise_groups": groups, "past_share": 0.0, "seed": seed}
+    if config.sparring:
+        changes["sparring"] = ""  # of past selves, who are left out
     if config.overlap == "learn":
         changes["overlap"] = "none"
     if config.env.startswith("moba:"):
         changes["start_spread"] = 0
+        changes["env_options"] = {k: v for k, v in config.env_options.items() if k != "start_spread"}
     trainer = Trainer(resolve(dataclasses.replace(config, **changes)))
     try:
         trainer.policy.load_state_dict(dict(weights))

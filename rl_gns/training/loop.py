@@ -95,7 +95,10 @@ class Trainer:
             int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(4)
         )
         options = {**emulator_options(config, self.device), **options}
-        self.env = envs.make(config.env, local_envs, self.device, env_seed, **options)
+        try:
+            self.env = envs.make(config.env, local_envs, self.device, env_seed, **options)
+        except TypeError as error:
+            raise UserError(f"{config.env} can't be made with {options}: {error}") from None
         try:
             check_overlap(config, self.env, self.ranks)
             self.policy = make_policy(

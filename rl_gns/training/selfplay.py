@@ -92,8 +92,12 @@ class SelfPlay:
             raise UserError(f"sparring: {error}") from None
         self._stacked: list[dict[str, Tensor]] = []
         self._seats: tuple[list[int], dict[int, Tensor], Tensor, Share] | None = None
-        self.playing = [self._draw() for _ in range(ranks.count * len(self.past))]
+        drawn = [self._draw() for _ in range(ranks.count * len(self.past))]
+        self.playing = [member for member, _ in drawn]
         """Of each world with a past self, on all ranks: the member's number, or -1, -2 … for a script."""
+        self.odds = [p for _, p in drawn]
+        """Of each of these the probability that its member was drawn with; 0 for scripts, and where a member took the
+        place of one that was forgotten in the middle of a game, which then does not count."""
 
     def with_past(self, actions: Tensor, obs: Tensor) -> Tensor:
         """The learnt streams' `actions` joined with what the past selves do on observations [num_streams, ...]."""
@@ -137,13 +141,14 @@ class SelfPlay:
         share = Share(self._actions, len(self.playing) * heroes, past + begin * heroes)
         return scripted, self.theirs[past], share
 
-    def _draw(self) -> int:
-        """Who plays the next game of a world with a past self."""
+    def _draw(self) -> tuple[int, float]:
+        """Who plays the next game of a world with a past self, and how probable that was among the selves."""
         if self.scripts:
             pick = int(torch.randint(2 * len(self.scripts), (1,), generator=self._generator))
             if pick < len(self.scripts):
-                return -1 - pick
-        return self.pool.draw(1, self._generator)[0]
+                return -1 - pick, 0.0
+        member = self.pool.draw(1, self._generator)[0]
+        return member, self.pool.probabilities()[member]
 
     def take(self, step: Step) -> Step:
         """The learnt part of a step, with scores only of games against a past self or script; draws the next."""
@@ -159,11 +164,11 @@ class SelfPlay:
         results = list(chain(*self.ranks.gather(score[self.counted].tolist()))) if self.past else []
         if any(result == result for result in results):
             for i, result in enumerate(results):
-                if result > 0 and self.playing[i] in self.pool.quality:
-                    self.pool.beaten(self.playing[i])
+                if result > 0 and self.odds[i] > 0 and self.playing[i] in self.pool.quality:
+                    self.pool.beaten(self.playing[i], self.odds[i])
             for i, result in enumerate(results):
                 if result == result:
-                    self.playing[i] = self._draw()
+                    self.playing[i], self.odds[i] = self._draw()
         length = length.masked_fill(~over, float("nan"))
         return Step(obs, reward, terminated, truncated, final_obs, score, length)
 
@@ -175,13 +180,14 @@ class SelfPlay:
         self.pool.add(policy)
         for i, member in enumerate(self.playing):
             if member >= 0 and member not in self.pool.weights:
-                self.playing[i] = self._draw()
+                self.playing[i], self.odds[i] = self._draw()[0], 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Pool, who plays, and random states."""
         return {
             "pool": self.pool.state_dict(),
             "playing": list(self.playing),
+            "odds": list(self.odds),
             "snapshots": self.snapshots,
             "memory": self._memory.state.clone(),
             "generators": [self._generator.get_state(), self._actions.get_state()],
@@ -193,6 +199,8 @@ class SelfPlay:
         for weights in self.pool.weights.values():
             weights.update({name: w.to(self.device) for name, w in weights.items()})
         self.playing, self.snapshots = list(state["playing"]), state["snapshots"]
+        now = self.pool.probabilities()  # of a checkpoint of a version that did not keep them
+        self.odds = list(state.get("odds", [now.get(member, 0.0) for member in self.playing]))
         if self._memory.state.numel():
             self._memory.state.copy_(state["memory"])
         for generator, saved in zip((self._generator, self._actions), state["generators"], strict=True):

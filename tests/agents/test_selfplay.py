@@ -20,14 +20,30 @@ def test_quality_by_hand() -> None:
     for i in range(2):
         pool.add(numbered(i))
     assert pool.probabilities() == {0: 0.5, 1: 0.5}
-    pool.beaten(0)  # by η / (N p) = 0.01 / (2 · 0.5)
+    pool.beaten(0, 0.5)  # by η / (N p) = 0.01 / (2 · 0.5)
     assert pool.quality == {0: pytest.approx(-QUALITY_STEP), 1: 0.0}
     p = 1 / (1 + math.exp(QUALITY_STEP))
     assert pool.probabilities()[0] == pytest.approx(p)
-    pool.beaten(0)
+    pool.beaten(0, p)
     assert pool.quality[0] == pytest.approx(-QUALITY_STEP - QUALITY_STEP / (2 * p))
+    pool.beaten(0, 0.5)  # drawn before it was beaten at all
+    assert pool.quality[0] == pytest.approx(-2 * QUALITY_STEP - QUALITY_STEP / (2 * p))
     pool.add(numbered(2))
     assert pool.quality[2] == 0.0  # the best so far
+
+
+@pytest.mark.parametrize("members", [2, 5, 16])
+def test_many_games_against_one_that_falls_move_it_no_further_than_their_number(members: int) -> None:
+    """Those under way were drawn when it was likely: weighed by what it is now, the 110th win divided by 0."""
+    pool = PastSelves(members)
+    for i in range(members):
+        pool.add(numbered(i))
+    p = pool.probabilities()[0]
+    for _ in range(1000):
+        pool.beaten(0, p)
+    assert pool.quality[0] == pytest.approx(-1000 * QUALITY_STEP)
+    assert 0 < pool.probabilities()[0] < 1e-4
+    assert set(pool.draw(1000, torch.Generator().manual_seed(0))) == set(range(1, members))
 
 
 def test_the_most_beaten_is_forgotten_and_the_oldest_of_equals() -> None:
@@ -35,7 +51,7 @@ def test_the_most_beaten_is_forgotten_and_the_oldest_of_equals() -> None:
     for i in range(3):
         pool.add(numbered(i))
     assert list(pool.weights) == [1, 2]
-    pool.beaten(2)
+    pool.beaten(2, 0.5)
     pool.add(numbered(3))
     assert list(pool.weights) == [1, 3]
     assert float(pool.weights[1]["weight"]) == 1.0
@@ -62,7 +78,7 @@ def test_restored_it_goes_on_alike() -> None:
     pool = PastSelves(2)
     for i in range(3):
         pool.add(numbered(i))
-    pool.beaten(1)
+    pool.beaten(1, 0.5)
     other = PastSelves(2)
     other.load_state_dict(pool.state_dict())
     for each in (pool, other):

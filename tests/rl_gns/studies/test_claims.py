@@ -73,7 +73,7 @@ def test_the_exact_law_passes() -> None:
         assert low <= found[code].measured.value <= high
         assert found[code].runs
     assert not [row for row in found.values() if row.verdict == "fail"]
-    assert found["N5"].why.endswith("known in 66 of 66 runs there")
+    assert found["N5"].why.endswith("known in 66 of 66 readings there")
     # Early goals say nothing of the whole run, and say what the paper's own grow by there.
     assert found["N3"].verdict == "can't tell"
     assert (
@@ -425,3 +425,28 @@ def test_bad_input_is_one_line(
     assert stopped.value.code == 2
     assert says in capsys.readouterr().err
     assert page.read_text() == "no markers"
+
+
+def test_gamma_of_early_goals_and_a_bound_alone_pass_nothing() -> None:
+    """γ of goals that a tenth of the run reaches says nothing of the run, and an upper bound no more than a failure."""
+    early = by_code(claims([made()]))["A1"]
+    assert early.verdict == "can't tell"
+    assert early.why.startswith("goals reach 3 of the paper's 600; an upper bound")
+    theirs = {row.scope: row for row in claims(papers()) if row.code == "A1"}
+    assert theirs["paper: breakout"].verdict == "pass"
+
+
+def test_a_spike_known_as_a_bound_has_no_upper_end() -> None:
+    rows = pd.DataFrame({"id": ["a", "b", "c"], "ratio": [6.0, 8.0, 9.0], "is_bound": [False, True, False]})
+    scope = dataclasses.replace(made(sizes=(16,)), transient=rows)
+    some = by_code(claims([scope]))["N8"]
+    assert some.measured.high == math.inf
+    assert some.why.count("1 of them know a lower bound only") == 1
+    known = by_code(claims([dataclasses.replace(scope, transient=rows.assign(is_bound=False))]))["N8"]
+    assert known.measured.value == pytest.approx((6 * 8 * 9) ** (1 / 3))
+    assert known.measured.low < 5 < known.measured.high < math.inf
+    assert known.verdict == "can't tell"
+    high = rows.assign(ratio=[0.5, 0.6, 0.7])
+    assert by_code(claims([dataclasses.replace(scope, transient=high)]))["N8"].verdict == "can't tell"
+    low = high.assign(is_bound=False)
+    assert by_code(claims([dataclasses.replace(scope, transient=low)]))["N8"].verdict == "fail"

@@ -258,6 +258,8 @@ def test_restored_it_goes_on_bit_for_bit(make_trainer: MakeTrainer) -> None:
     assert one.tally.episodes == other.tally.episodes
     a, b = one.state_dict(), other.state_dict()
     assert a["selfplay"]["playing"] == b["selfplay"]["playing"]
+    assert a["selfplay"]["odds"] == b["selfplay"]["odds"]
+    assert min(a["selfplay"]["odds"]) < 1
     assert a["selfplay"]["pool"]["quality"] == b["selfplay"]["pool"]["quality"]
     assert len(set(a["selfplay"]["playing"])) > 1  # several past selves are at play
     for name in a["policy"]:

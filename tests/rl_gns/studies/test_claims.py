@@ -433,7 +433,8 @@ def test_gamma_of_early_goals_and_a_bound_alone_pass_nothing() -> None:
     assert early.verdict == "can't tell"
     assert early.why.startswith("goals reach 3 of the paper's 600; an upper bound")
     theirs = {row.scope: row for row in claims(papers()) if row.code == "A1"}
-    assert theirs["paper: breakout"].verdict == "pass"
+    assert not any("goals reach" in row.why for row in theirs.values())
+    assert theirs["paper: breakout"].measured.low > 0.3
 
 
 def test_a_spike_known_as_a_bound_has_no_upper_end() -> None:

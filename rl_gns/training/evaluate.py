@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,8 +96,9 @@ def _play(
         options["render_mode"] = "rgb_array"
     generator = torch.Generator(device).manual_seed(seed)
     games: dict[int, Game] = {}
-    pictures: list[np.ndarray] = []
-    with envs.make(run.config.env, count, device, seed, **options) as env, torch.no_grad():
+    with ExitStack() as stack, torch.no_grad():
+        env = stack.enter_context(envs.make(run.config.env, count, device, seed, **options))
+        film = None
         policy = make_policy(
             run.config.network,
             env.observation_space,
@@ -108,7 +110,10 @@ def _play(
         memory = Memory(policy, env.num_streams, env.device)
         while len(games) < env.num_streams:
             if video is not None and 0 not in games:
-                pictures.append(env.render(0))
+                picture = env.render(0)
+                if film is None:
+                    film = stack.enter_context(closing(_Film(video, FRAMES_PER_SECOND.get(kind, 30))))
+                film.show(picture)
             seen = memory.with_obs(env.observation())
             distribution, _ = policy(seen)
             memory.keep(seen)
@@ -116,16 +121,26 @@ def _play(
             memory.forget(step.terminated | step.truncated)
             for i in (~step.score.isnan()).nonzero().squeeze(1).tolist():
                 games.setdefault(i, Game(float(step.score[i]), float(step.length[i])))
-    if video is not None:
-        _film(pictures, video, FRAMES_PER_SECOND.get(kind, 30))
     return [games[i] for i in sorted(games)]
 
 
-def _film(pictures: list[np.ndarray], path: Path, rate: int) -> None:
-    """Write pictures enlarged to about 420 rows, so that a game can be followed on a screen."""
-    times = max(1, math.ceil(420 / pictures[0].shape[0]))
-    big = [picture.repeat(times, 0).repeat(times, 1) for picture in pictures]
-    if path.suffix == ".gif":
-        imageio.mimsave(path, big, duration=1000 / rate, loop=0)  # type: ignore[arg-type]
-    else:
-        imageio.mimsave(path, big, fps=rate, macro_block_size=2)  # type: ignore[arg-type]
+class _Film:
+    """Writes pictures as they come, enlarged to about 420 rows so that a game can be followed on a screen.
+
+    A game's tens of thousands of them need not fit into memory.
+    """
+
+    def __init__(self, path: Path, rate: int) -> None:
+        timing = (
+            {"duration": 1000 / rate, "loop": 0}
+            if path.suffix == ".gif"
+            else {"fps": rate, "macro_block_size": 2}
+        )
+        self._writer: Any = imageio.get_writer(path, **timing)
+
+    def show(self, picture: np.ndarray) -> None:
+        times = max(1, math.ceil(420 / picture.shape[0]))
+        self._writer.append_data(picture.repeat(times, 0).repeat(times, 1))
+
+    def close(self) -> None:
+        self._writer.close()

@@ -134,7 +134,6 @@ def test_games_beyond_the_sixteenth_are_of_no_other_seed(tmp_path: Path) -> None
     config = rl_gns.TrainConfig(env="gym:CartPole-v1", num_envs=2, observations=100, tensorboard=False)
     run = rl_gns.train(config, tmp_path / "run", quiet=True)
     games = evaluate(run, 22, seed=0)
-    assert games[:3] == evaluate(run, 3, seed=0)
     assert games[16:] != evaluate(run, 6, seed=16)
     assert games == evaluate(run, 22, seed=0)
 

@@ -53,6 +53,10 @@ SAYS = {
 }
 
 
+LEFT = 5
+"""Batch sizes that a curve without those asked about must have left: with fewer, chance alone makes it useless."""
+
+
 def residuals(scope: Scope) -> list[Draws]:
     """The rms residual of every front with at least four batch sizes."""
     found = []
@@ -117,13 +121,15 @@ def _sd(scope: Scope, key: Key, without: tuple[float, ...] = ()) -> tuple[float,
 
     Of batch sizes around the curve where these scatter more than the seeds within them do, else of seeds: seeds of one
     batch size share its rates and whatever else is particular to it (see `analysis._profile`). The curve is fitted
-    `without` some batch sizes where it is these that are asked about.
+    `without` some batch sizes where it is these that are asked about and enough others are left.
     """
     met = scope.points(key)
     met = met[~met["censored"] & ~met["batch"].isin(without)].sort_values(["batch", "updates"])
     sizes, n = int(met["batch"].nunique()), len(met)
+    if without and sizes < LEFT:
+        return _sd(scope, key)
     if sizes < 3:
-        return (math.nan, 0) if not without else _sd(scope, key)
+        return math.nan, 0
     points = Points(met["batch"].to_numpy(dtype=float), np.log(met["updates"].to_numpy(dtype=float)))
     squares = float(points.at(minimise(points)).objective[0])
     between, within = mean_squares(squares, points.log_y, points.cells, 2)
@@ -286,7 +292,10 @@ def _gamma(scope: Scope) -> Claim:
         why = "fewer than two goals with a critical batch, the later ones taking longer"
         return unknown("A1", SAYS["A1"], scope.name, GAMMA, why, scope.runs())
     why = "an upper bound: finer goals can only lower it"
-    made = claim("A1", SAYS["A1"], scope.name, GAMMA, combined(found, np.median).interval, why, scope.runs())
+    measured = combined(found, np.median).interval
+    # Chance apart in each goal's front can only lower γ: its draws may all lie below it.
+    measured = measured._replace(high=max(measured.high, measured.value))
+    made = claim("A1", SAYS["A1"], scope.name, GAMMA, measured, why, scope.runs())
     if missing := coverage(scope):
         return made.because(f"{missing}; {why}")
     return made if made.verdict == FAIL or not scope.owned else made.because(why)

@@ -161,9 +161,9 @@ def test_critical_batches_without_a_bound_raise_no_warning(scale: float) -> None
 def test_the_papers_own_fronts() -> None:
     rows = claims(papers())
     pooled = by_code([row for row in rows if row.scope == PAPERS])
-    assert {
-        code: pooled[code].verdict for code in ("P2b", "P3", "P4", "P6", "N5", "N5b", "N5d")
-    } == dict.fromkeys(("P2b", "P3", "P4", "P6", "N5", "N5b", "N5d"), "pass")
+    assert {code: pooled[code].verdict for code in ("P3", "P4", "P6", "N5", "N5b", "N5d")} == dict.fromkeys(
+        ("P3", "P4", "P6", "N5", "N5b", "N5d"), "pass"
+    )
     assert pooled["P2"].measured.value == pytest.approx(0.08, abs=0.01)
     assert {row.verdict for row in rows if row.code in ("P1", "P5", "F2")} == {"pass"}
     growth = {row.scope: row for row in rows if row.code == "N3"}

@@ -19,7 +19,8 @@ def over_seeds(values: pd.Series, strata: pd.Series | None = None, confidence: f
         mean ± t(freedom) √(D / n)
 
     D is the larger of two mean squares, of seeds within their stratum and of strata around the mean, with the degrees
-    of freedom of the one taken; where every stratum has one value, that of all values. Percentiles of a bootstrap, of
+    of freedom of the one taken; that of all values where every stratum has one, or there are but two whose difference
+    would be all that is known. Percentiles of a bootstrap, of
     two or three seeds, hold the truth in 50 and 74 % of cases instead of 95.
 
     Args:
@@ -52,4 +53,6 @@ def _spread(logs: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
     means = np.bincount(groups, logs) / counts
     within = float(((logs - means[groups]) ** 2).sum()) / (n - k)
     between = float((counts * (means - logs.mean()) ** 2).sum()) / (k - 1)
-    return (between, k - 1) if between > within else (within, n - k)
+    if between <= within:
+        return within, n - k
+    return (between, k - 1) if k > 2 else (float(logs.var(ddof=1)), n - 1)

@@ -182,9 +182,7 @@ def interval(
         at_fit = points.at(log_c, resampled).objective[..., 0]
         lows = np.minimum(lows, at_fit)
         f_star = (at_fit - lows) / variance(*mean_squares(lows, resampled, cells, p))
-        # One or two degrees of freedom leave too few residuals to draw from: the table then stays the least.
-        least_q = q if n - p <= 2 else float(chi2.ppf(confidence, 1))
-        q = max(float(np.quantile(f_star, confidence)), least_q)
+        q = calibrated(f_star, q, n - p, confidence)
         slopes = np.take_along_axis(found.slope, found.objective.argmin(-1)[:, None], -1)[:, 0]
 
     def outside(c: float) -> float:
@@ -195,6 +193,16 @@ def interval(
     low = None if first == 0 else float(brentq(outside, grid[first - 1], grid[first]))
     high = None if last == grid.size - 1 else float(brentq(outside, grid[last], grid[last + 1]))
     return low, high, slopes
+
+
+def calibrated(f_star: Floats, table: float, spare: int, confidence: float) -> float:
+    """The quantile of F in resampled data, no less than that of endless data.
+
+    With one or two degrees of freedom to spare, too few residuals to draw from, no less than that of the table.
+    """
+    return max(
+        float(np.quantile(f_star, confidence)), table if spare <= 2 else float(chi2.ppf(confidence, 1))
+    )
 
 
 def interval_at_small_batch(

@@ -7,10 +7,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import chi2
 from scipy.stats import f as f_distribution
 
-from rl_gns.analysis._profile import Floats, mean_squares, variance
+from rl_gns.analysis._profile import Floats, calibrated, mean_squares, variance
 from rl_gns.analysis.rollouts import effect
 
 _STEP = 0.1
@@ -91,10 +90,9 @@ class Profile:
         here = self._least(self.drawn, np.array([fitted]), shift)[0]
         leasts = np.minimum(self.leasts, here)
         spread = variance(*mean_squares(leasts, self.drawn, self.cells, self.parameters))
-        # One or two degrees of freedom leave too few residuals to draw from: the table then stays the least.
-        few = self.y.size - self.parameters <= 2
-        at_least = f_distribution.ppf(self.confidence, 1, freedom) if few else chi2.ppf(self.confidence, 1)
-        return max(float(np.quantile((here - leasts) / spread, self.confidence)), float(at_least))
+        table = float(f_distribution.ppf(self.confidence, 1, freedom))
+        spare = self.y.size - self.parameters
+        return calibrated((here - leasts) / spread, table, spare, self.confidence)
 
     def _variance(self, least: float) -> float:
         return float(variance(*mean_squares(least, self.y, self.cells, self.parameters)))

@@ -42,7 +42,7 @@ def draw(
         [
             sentences.critical_batch(fits),
             "B_crit of each goal's front; B_simple at the same score and its mean over the updates until then "
-            "(interquartile means over the seeds at each batch size). "
+            "(means of logarithms over runs). "
             "Bars: 95 % intervals, an arrow where one end is open, none where both are. "
             "Theory compares B_crit "
             "with the mean.",
@@ -63,7 +63,7 @@ def draw(
             "Environments and rollout length",
             [
                 *sentences.two_axes(fits),
-                "Left: updates to the hardest fitted goal (interquartile mean over seeds); dotted: equal batch B; "
+                "Left: updates to the hardest fitted goal (geometric mean over seeds); dotted: equal batch B; "
                 "dashed: equal observations to the goal, by the law. Right: critical number of environments, B_crit/T. "
                 "Bands and bars: 95 % intervals.",
             ],
@@ -76,7 +76,7 @@ def draw(
             [
                 sentences.noise_scale(fits),
                 "Left: simple noise scale of every seed at the learning rate that served the hardest goal best, a "
-                "colour a batch size; gaps are where it is unknown. Right: interquartile mean over seeds "
+                "colour a batch size; gaps are where it is unknown. Right: geometric mean over seeds "
                 "where each goal is reached, with 95 % intervals.",
             ],
             figures.noise_scale(fits, curves),

@@ -277,7 +277,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         UserError: one line naming the setting, its value and what it must be.
     """
     kinds.check(TrainConfig, {f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
-    config = dataclasses.replace(config, env_options=switched(config.env_options))
+    config = lifted(dataclasses.replace(config, env_options=switched(config.env_options)))
+    kinds.check(TrainConfig, {name: getattr(config, name) for name in LIFTED})
     moba = config.env.startswith("moba:")
     defaults = {**DEFAULTS[config.algo], **(MOBA_DEFAULTS if moba else {})}
     if moba:
@@ -303,6 +304,34 @@ def switched(options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` with true and false, as a shell has them in any case, for what they say."""
     words = {"true": True, "false": False}
     return {k: words.get(v.lower(), v) if isinstance(v, str) else v for k, v in options.items()}
+
+
+LIFTED = ("protocol", "start_spread")
+"""Settings of a run that are options of Atari's and moba's worlds, too."""
+
+
+def lifted(config: TrainConfig, stored: bool = False) -> TrainConfig:
+    """`config` with what its `env_options` say of `LIFTED` in the settings' own place.
+
+    Args:
+        config: as given, or as a run has stored it.
+        stored: the run was begun when the option overrode the setting without a word; it still does there.
+
+    Raises:
+        UserError: given in both places, and not alike.
+    """
+    twice = [name for name in LIFTED if name in config.env_options]
+    if not twice or not config.env.startswith(("atari:", "moba:")):
+        return config
+    for name in twice:
+        named, option = getattr(config, name), config.env_options[name]
+        if not stored and named not in (None, option):
+            raise UserError(
+                f"{name} is given twice, as {named} and in env_options as {option}: leave one out"
+            )
+    rest = {key: value for key, value in config.env_options.items() if key not in twice}
+    changes: dict[str, Any] = {name: config.env_options[name] for name in twice}
+    return dataclasses.replace(config, env_options=rest, **changes)
 
 
 def _filled(config: TrainConfig, defaults: dict[str, Any]) -> TrainConfig:
@@ -336,4 +365,4 @@ def load(path: Path) -> TrainConfig:
             raise UserError(
                 f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
             )
-    return resolve(TrainConfig(**settings))
+    return resolve(lifted(TrainConfig(**settings), stored=True))

@@ -134,7 +134,6 @@ def measure(
         changes["overlap"] = "none"
     if config.env.startswith("moba:"):
         changes["start_spread"] = 0
-        changes["env_options"] = {k: v for k, v in config.env_options.items() if k != "start_spread"}
     trainer = Trainer(resolve(dataclasses.replace(config, **changes)))
     try:
         trainer.policy.load_state_dict(dict(weights))

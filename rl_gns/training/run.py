@@ -287,11 +287,14 @@ def _settings_to_resume(path: Path, asked: TrainConfig, given: Collection[str]) 
     if not (path / "config.toml").is_file():
         raise UserError(f"{path} is no run: it has no config.toml")
     stored = configs.load(path / "config.toml")
+    options = configs.switched(asked.env_options)
+    moved = configs.lifted(dataclasses.replace(asked, env=stored.env, env_options=options))
+    asked = dataclasses.replace(moved, env=asked.env)
+    elsewhere = {name for name in configs.LIFTED if name not in asked.env_options and name in options}
+    given = {*given, *elsewhere} - ({"env_options"} if elsewhere and not asked.env_options else set())
     changes = {}
     for name in given:
         value, was = getattr(asked, name), getattr(stored, name)
-        if name == "env_options":
-            value = configs.switched(value)
         if value == was:
             continue
         if name not in FREE_ON_RESUME:

@@ -150,6 +150,34 @@ def test_an_out_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (code, line) == (2, f"rl-gns: {tmp_path / 'run'} is a file: choose another --out")
 
 
+def test_a_setting_given_as_an_option_of_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--num-envs", "2", "--observations", "20", "--no-tensorboard", "--quiet"]
+    option = ["--env-options", "start_spread", "7", "protocol", "machado"]
+    main(["train", "atari:pong", *few, "--out", str(tmp_path / "run"), *option])
+    config = load_run(tmp_path / "run").config
+    assert (config.start_spread, config.protocol, config.env_options) == (7, "machado", {})
+    resume = ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]
+    main([*resume, *option])
+    code, line = failure([*resume, "--env-options", "start_spread", "8"], capsys)
+    assert (code, "was trained with start_spread=7, not 8" in line) == (2, True)
+    code, line = failure(["train", "atari:pong", *few, "--start-spread", "8", *option], capsys)
+    assert (code, "start_spread is given twice, as 8 and in env_options as 7" in line) == (2, True)
+    code, line = failure(["train", "atari:pong", *few, "--env-options", "protocol", "paper"], capsys)
+    assert (code, "protocol must be one of" in line) == (2, True)
+
+
+def test_a_run_begun_when_the_option_overrode_the_setting(tmp_path: Path) -> None:
+    from rl_gns.training import config as configs
+
+    wanted = configs.resolve(configs.TrainConfig(env="moba:1v1", algo="ppo", env_options={"start_spread": 3}))
+    assert wanted.environment_options()["start_spread"] == wanted.start_spread == 3
+    text = '[train]\nenv = "moba:1v1"\nalgo = "ppo"\nstart_spread = 4500\n[train.env_options]\nstart_spread = 3\n'
+    (tmp_path / "config.toml").write_text(text)
+    assert configs.load(tmp_path / "config.toml").environment_options()["start_spread"] == 3
+
+
 def test_true_and_false_are_read_as_a_shell_writes_them(tmp_path: Path) -> None:
     switches = ["full_action_set", "false", "clip_reward", "False", "fire_on_reset", "TRUE"]
     few = ["--num-envs", "2", "--observations", "20", "--no-tensorboard", "--quiet"]

@@ -125,8 +125,8 @@ class Trainer:
 
             self.rollout = storage()
             self.ahead = Ahead(self.policy, storage()) if in_advance else None
-            each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
-            self._take_chunk(chunk_that_fits(config.chunk, steps * streams, steps, each, self.device))
+            self._each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
+            self._take_chunk(config.chunk)
             if config.compile:
                 self._compile()
             self.settings = algorithm_settings(config)
@@ -175,10 +175,11 @@ class Trainer:
             beside=self.ahead is not None,
         )
 
-    def _take_chunk(self, observations: int) -> None:
-        """Take the gradient of so many observations at once; measured ones of whole streams' rollouts."""
-        self.chunk = observations
-        streams, at_once = self.rollout.streams, max(1, observations // self.rollout.steps)
+    def _take_chunk(self, asked: int | None) -> None:
+        """Take the gradient of so many observations at once (None: what fits); measured ones of whole streams'."""
+        steps, streams = self.rollout.steps, self.rollout.streams
+        self.chunk = chunk_that_fits(asked, steps * streams, steps, self._each, self.device)
+        at_once = max(1, self.chunk // steps)
         self.plain = InChunks(self.policy, streams, at_once, self.ranks)
         self.backward = MeasuringBackward(
             *(self.policy, self.env.num_envs, self._groups), streams=streams, chunk=at_once, ranks=self.ranks

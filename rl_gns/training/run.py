@@ -330,7 +330,7 @@ def _facts() -> dict[str, Any]:
 def _board(path: Path, observations: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(path / "tensorboard"), purge_step=observations or None)
+    return SummaryWriter(str(path / "tensorboard"), purge_step=observations + 1 if observations else None)
 
 
 def _mirror(board: Any, row: dict[str, float], sps: float, observations: int) -> None:

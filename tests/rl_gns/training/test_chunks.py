@@ -12,6 +12,7 @@ from torch import nn
 from agents import a2c, ppo
 from rl_gns.errors import UserError
 from rl_gns.noise import Moments
+from rl_gns.training import memory
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 from rl_gns.training.memory import chunk_that_fits, pass_bytes
@@ -99,6 +100,17 @@ def test_the_chunk_stays_what_it_was_when_a_run_goes_on() -> None:
     asked = Trainer(dataclasses.replace(other.config, chunk=9))
     asked.load_state_dict(one.state_dict())
     assert asked.chunk == 9
+
+
+def test_a_run_that_goes_on_where_its_chunk_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so before it trains, not when the memory is gone."""
+    one, other = make(), make()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 50 * other._each)
+    with pytest.raises(UserError, match=r"gradient of 84 observations at once .* use chunk 50 or less$"):
+        other.load_state_dict(one.state_dict())
+    smaller = Trainer(dataclasses.replace(other.config, chunk=50))
+    smaller.load_state_dict(one.state_dict())
+    assert smaller.chunk == 50
 
 
 def test_bytes_of_a_pass_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,17 @@ class PageLock:
         self._array = array  # its memory must outlive the lock
         code = self._runtime.cudaHostRegister(array.ctypes.data, array.nbytes, 0)
         self.locked = int(code) == 0
+        if not self.locked:
+            _forget_the_refusal()
 
     def release(self) -> None:
         """Unlock; safe to call twice."""
         if self.locked:
             self.locked = False
             self._runtime.cudaHostUnregister(self._array.ctypes.data)
+
+
+def _forget_the_refusal() -> None:
+    """CUDA keeps an error until it is asked for it: the next kernel torch starts would end with this one's."""
+    with contextlib.suppress(RuntimeError, AssertionError):  # AssertionError: torch without CUDA, in tests
+        torch.zeros(1, device="cuda")

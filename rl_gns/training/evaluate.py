@@ -15,7 +15,7 @@ import envs
 from agents.memory import Memory
 from agents.networks import make_policy
 from rl_gns.errors import UserError
-from rl_gns.training.loop import pick_device
+from rl_gns.training.device import pick_device
 from rl_gns.training.playing import check_video, load_weights
 from rl_gns.training.saved import Run
 

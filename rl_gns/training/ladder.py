@@ -26,7 +26,8 @@ from envs import BatchedEnv
 from envs.moba.opponents import OPPONENTS, Scripted
 from rl_gns.errors import UserError
 from rl_gns.training.config import DECISIONS_PER_SECOND, TrainConfig
-from rl_gns.training.loop import Trainer, pick_device
+from rl_gns.training.device import pick_device
+from rl_gns.training.loop import Trainer
 from rl_gns.training.playing import check_video, load_weights
 
 Player = Callable[[Tensor], Tensor]

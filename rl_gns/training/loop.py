@@ -35,30 +35,16 @@ from rl_gns.training.checks import check_minibatches
 from rl_gns.training.collecting import Collector, Game
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
+from rl_gns.training.device import pick_device
 from rl_gns.training.measuring import MeasuringBackward
 from rl_gns.training.memory import chunk_that_fits, pass_bytes, refuse_if_too_big
 from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
 from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.sharing import join_states, own_state, shared_out, variance
+from rl_gns.training.sources import put_back
 from rl_gns.training.tally import Tally
 from rl_gns.training.threads import check_overlap, emulator_options, one_thread
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto" or a torch device name -> a device that works.
-
-    Raises:
-        UserError: no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def algorithm_settings(config: TrainConfig) -> a2c.Settings | ppo.Settings:
@@ -125,7 +111,8 @@ class Trainer:
 
             self.rollout = storage()
             self.ahead = Ahead(self.policy, storage()) if in_advance else None
-            self._each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
+            with plainly(self.policy):  # as a2c learns, and ppo measures
+                self._each = pass_bytes(self.policy, self.rollout.blank(min(16, streams)))
             self._take_chunk(config.chunk)
             if config.compile:
                 self._compile()
@@ -351,14 +338,15 @@ class Trainer:
         """Go on from a `state_dict` of a trainer with the same configuration.
 
         Raises:
-            UserError: it was made by another number of processes.
+            UserError: it was made by another number of processes, or its chunk does not fit here.
         """
         own = own_state(state["env"], self.ranks)
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
+        drawn = self.config.seed, state["counts"][0]
+        put_back(self.generator, state["generator"], *drawn)
         if self.ahead is not None:
-            self.order.set_state(state["order"].cpu())
+            put_back(self.order, state["order"], *drawn, 1)
             self.ahead.load_state_dict(state["ahead"], self.collector)
         self.env.load_state_dict(own)
         if self.collector.memory.state.numel():
@@ -368,7 +356,7 @@ class Trainer:
         self.meter.load_state_dict(state["meter"])
         self.parts.load_state_dict(state.get("noise_parts", {}))
         if self.selfplay is not None:
-            self.selfplay.load_state_dict(state["selfplay"])
+            self.selfplay.load_state_dict(state["selfplay"], *drawn)
         self.correlation.load_state_dict(state.get("correlation", {}))
         self.observations, self.updates, *counts = state["counts"]
         self.tally.load_state_dict(state, counts)

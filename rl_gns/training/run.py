@@ -30,6 +30,7 @@ from rl_gns.training.metrics import PHASES, MetricsWriter
 from rl_gns.training.progress import Progress, describe
 from rl_gns.training.saved import Run
 from rl_gns.training.sharing import together
+from rl_gns.training.sources import of_another_kind
 
 FREE_ON_RESUME = {
     "observations",
@@ -154,6 +155,9 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
                 raise UserError(
                     f"{found} lacks {error}: it is of another version; start the run anew"
                 ) from None
+            if of_another_kind(trainer.generator, state["generator"]):
+                line = f"{path} was trained on another kind of device: random numbers begin anew on {trainer.device}"
+                console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
             writer.drop_after(trainer.updates)
             console.print(
                 f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False

@@ -30,6 +30,7 @@ from envs.batched import Step
 from envs.moba.opponents import Scripted
 from rl_gns.errors import UserError
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.sources import put_back
 
 
 class SelfPlay:
@@ -193,8 +194,8 @@ class SelfPlay:
             "generators": [self._generator.get_state(), self._actions.get_state()],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+    def load_state_dict(self, state: dict[str, Any], *anew: int) -> None:
+        """Go on from a `state_dict`; see `sources.put_back` for what `anew` is."""
         self.pool.load_state_dict(state["pool"])
         for weights in self.pool.weights.values():
             weights.update({name: w.to(self.device) for name, w in weights.items()})
@@ -203,8 +204,8 @@ class SelfPlay:
         self.odds = list(state.get("odds", [now.get(member, 0.0) for member in self.playing]))
         if self._memory.state.numel():
             self._memory.state.copy_(state["memory"])
-        for generator, saved in zip((self._generator, self._actions), state["generators"], strict=True):
-            generator.set_state(saved.cpu())
+        for i, generator in enumerate((self._generator, self._actions)):
+            put_back(generator, state["generators"][i], *anew, 2 + i)
 
 
 def _names(names: str) -> list[str]:

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from arguments import at_least_one
 from limits import contender as limit
 from side_by_side import CACHE, Absent, Contender, alternate, python_of, said, set_up, summary
 
@@ -60,14 +61,15 @@ def race(num_envs: int, rounds: int, game: str, peers: Path) -> dict[str, Any]:
                 entered[name] = enter(name, num_envs, steps, game, peers)
             except Absent as reason:
                 absent[name] = str(reason)
-        rates = alternate(entered, rounds)
+        rates = alternate(entered, rounds, absent=absent)
+        rates = {name: found for name, found in rates.items() if any(found)}
     finally:
         for one in entered.values():
             one.close()
     row: dict[str, Any] = {
         "rates": rates,
         "absent": absent,
-        "facts": {n: c.facts for n, c in entered.items()},
+        "facts": {n: entered[n].facts for n in rates},
     }
     return row | {"summary": summary(row)}
 
@@ -93,7 +95,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=CACHE, help=f"where it is; default {CACHE}")
     parser.add_argument("--only", type=int, nargs="+", default=list(SIZES), help="numbers of environments")
     parser.add_argument("--game", default="pong")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=at_least_one, default=9)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contenders are closed on the way out

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from arguments import at_least_one
 from side_by_side import Contender
 
 CASES = {
@@ -76,7 +77,7 @@ def main() -> None:
     )
     names = sorted({gain for gain, *_ in CASES.values()})
     parser.add_argument("--only", choices=names, nargs="+", default=names)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     rows: dict[str, Any] = {}

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from arguments import at_least_one
 from train_speed import ours, race
 
 CASES = {"ppo 8x128": ("ppo", 8, 128, 1), "a2c 16x5": ("a2c", 16, 5, 12)}
@@ -31,7 +32,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=list(OPTIONS), nargs="+", default=list(OPTIONS))
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     rows = {}

@@ -30,6 +30,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arguments import at_least_one
+
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rl-gns" / "peers"
 PINS = {
@@ -39,8 +41,10 @@ PINS = {
         *("opencv-python<4.12", "setuptools<81"),
     ],
 }
-UPDATES = {"a2c": 32, "ppo": 1}
+UPDATES = {"a2c": 32, "ppo": 12}
+"""Of a turn: as many as there are between two measurements of ours (every other one, every twelfth), or more."""
 SIZES = {"a2c": (16, 5), "ppo": (8, 128)}
+TINY = ((4, 8), 1)
 START, TURN = 180, 240  # seconds before a contender counts as broken
 
 
@@ -192,7 +196,7 @@ def race(
 
     Once `seconds` are over no further round begins, but one there is.
     """
-    size, updates = ((4, 8), 1) if tiny else (SIZES[algo], UPDATES[algo])
+    size, updates = TINY if tiny else (SIZES[algo], UPDATES[algo])
     entered: dict[str, Contender | Limit] = {}
     absent: dict[str, str] = {}
     try:
@@ -201,29 +205,45 @@ def race(
                 entered[name] = enter(name, algo, game, folder, size, updates)
             except Absent as reason:
                 absent[name] = str(reason)
-        rates = alternate(entered, rounds, seconds)
-        return {"rates": rates, "facts": {n: c.facts for n, c in entered.items()}, "absent": absent}
+        rates = alternate(entered, rounds, seconds, absent)
+        rates = {name: found for name, found in rates.items() if any(found)}
+        return {"rates": rates, "facts": {n: entered[n].facts for n in rates}, "absent": absent}
     finally:
         for one in entered.values():
             one.close()
 
 
-def alternate(entered: Mapping[str, Any], rounds: int, seconds: float = math.inf) -> dict[str, list[float]]:
-    """Rates by contender over `rounds` turns of each after a warm-up. After `seconds` no further round begins."""
-    end = time.monotonic() + seconds
-    rates: dict[str, list[float]] = {name: [] for name in entered}
+def alternate(
+    entered: Mapping[str, Any],
+    rounds: int,
+    seconds: float = math.inf,
+    absent: dict[str, str] | None = None,
+) -> dict[str, list[float | None]]:
+    """Rates by contender over `rounds` turns of each after a warm-up. After `seconds` no further round begins.
+
+    Args:
+        entered: contenders by name.
+        absent: gets the reason of each that breaks on the way; it has None from then on, and the others go on.
+    """
+    end, broken = time.monotonic() + seconds, {} if absent is None else absent
+    rates: dict[str, list[float | None]] = {name: [] for name in entered}
     for number in range(rounds + 1):
         if number > 1 and time.monotonic() > end:
             break
         for name in list(entered)[:: 1 if number % 2 else -1]:  # nobody always goes first
-            rate = entered[name].turn()
+            rate = None
+            if name not in broken:
+                try:
+                    rate = entered[name].turn()
+                except (Absent, BrokenPipeError) as reason:
+                    broken[name] = f"it broke in round {number}: {reason}"
             if number:
                 rates[name].append(rate)
     return rates
 
 
 def add(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """`known` with the rounds of `found`; rounds of contenders that were not in all of them are kept apart by None."""
+    """`known` with the rounds of `found`, of an equal race; a contender that was not in all of them has None there."""
     done = max((len(rates) for rates in known.get("rates", {}).values()), default=0)
     new = max((len(rates) for rates in found["rates"].values()), default=0)
     rates = {}
@@ -231,9 +251,13 @@ def add(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         old, fresh = known.get("rates", {}).get(name, [None] * done), found["rates"].get(name, [None] * new)
         rates[name] = [*old, *fresh]
     absent = {
-        name: why for name, why in {**known.get("absent", {}), **found["absent"]}.items() if name not in rates
+        name: why
+        for name, why in {**known.get("absent", {}), **found["absent"]}.items()
+        if name not in rates or "broke" in why
     }
-    return {"rates": rates, "facts": {**known.get("facts", {}), **found["facts"]}, "absent": absent}
+    facts = {**known.get("facts", {}), **found["facts"]}
+    of = {"of": found["of"]} if "of" in found else {}
+    return {"rates": rates, "facts": facts, "absent": absent} | of
 
 
 def summary(row: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -269,7 +293,7 @@ def said(cells: Mapping[str, float]) -> str:
 
 def table(algo: str, row: dict[str, Any]) -> str:
     """For people."""
-    num_envs, rollout = SIZES[algo]
+    num_envs, rollout = row.get("of", {}).get("size", SIZES[algo])
     lines = [f"{algo} {num_envs} x {rollout}{'' if algo == 'a2c' else ' x 4 epochs'}"]
     lines += [f"{'':22}{'SPS':>7} {'range':>15}{'ours / theirs':>15} {'range':>13}{'rounds':>8}"]
     for name, cells in row["summary"].items():
@@ -288,7 +312,7 @@ def main() -> None:
     parser.add_argument("--algo", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--game", default="pong")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument(
         "--seconds",
         type=float,
@@ -305,15 +329,21 @@ def main() -> None:
     result: dict[str, Any] = {"algorithms": {}}
     if options.json is not None and options.json.exists():
         result = json.loads(options.json.read_text())
-    result |= {
-        "machine": {"processors": len(os.sched_getaffinity(0)), "system": platform.platform()},
-        "game": options.game,
-    }
     for algo in options.algo:
+        size, updates = TINY if options.tiny else (SIZES[algo], UPDATES[algo])
+        of = {
+            **{"game": options.game, "size": list(size), "updates": updates},
+            **{"processors": len(os.sched_getaffinity(0)), "system": platform.platform()},
+        }
+        known = result["algorithms"].get(algo, {})
+        if known and known.get("of") != of:
+            parser.error(
+                f"{options.json} has rounds of another race, {known.get('of')}, not {of}: use another"
+            )
         found = race(
             options.only, algo, options.game, options.peers, options.rounds, options.tiny, options.seconds
         )
-        row = add(result["algorithms"].get(algo, {}), found)
+        row = add(known, found | {"of": of})
         row["summary"] = summary(row)
         result["algorithms"][algo] = row
         print(table(algo, row), flush=True)

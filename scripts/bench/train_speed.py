@@ -27,6 +27,7 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `import rl_gns` does, for all contenders
 
 import torch
+from arguments import at_least_one
 from limits import said, share
 from side_by_side import enter
 
@@ -67,14 +68,16 @@ def ours(
 def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], rounds: int) -> dict[str, Any]:
     """Alternate `rounds` turns after one warm-up each; the first contender is ours."""
     rates: dict[str, list[float]] = {key: [] for key in contenders}
-    for number in range(rounds + 1):
-        order = list(contenders)[:: 1 if number % 2 else -1]  # nobody always goes first
-        for key in order:
-            rate = contenders[key][0]()
-            if number:
-                rates[key].append(rate)
-    for _, close in contenders.values():
-        close()
+    try:
+        for number in range(rounds + 1):
+            order = list(contenders)[:: 1 if number % 2 else -1]  # nobody always goes first
+            for key in order:
+                rate = contenders[key][0]()
+                if number:
+                    rates[key].append(rate)
+    finally:
+        for _, close in contenders.values():
+            close()
     us, *peers = (key for key in contenders if key != "limit")
     medians = {key: statistics.median(values) for key, values in rates.items()}
     best = max(peers, key=lambda key: medians[key])
@@ -103,13 +106,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument("--only", choices=["a2c", "ppo"], default=None)
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of ours")
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
     rows, ours_alone = [], {"precision": arguments.precision}
-    for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 1)):
+    for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 12)):
         if arguments.only in (None, algo):
             entered = {
                 name: enter(name, algo, GAME, Path(), (num_envs, rollout), updates, ours_alone)

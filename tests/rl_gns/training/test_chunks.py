@@ -119,6 +119,15 @@ def test_bytes_of_a_pass_by_hand() -> None:
     assert pass_bytes(policy, torch.zeros(64, 10)) == 2 * 4 * (10 + 20)
 
 
+def test_bytes_of_a_bfloat16_run_are_those_of_its_float32_passes() -> None:
+    """It measures in float32, and a2c learns so."""
+    one, other = (
+        make("a2c", "atari:pong", num_envs=2, rollout=2, past_share=0.2, precision=p)
+        for p in ("float32", "bf16")
+    )
+    assert one._each == other._each
+
+
 @pytest.mark.parametrize(
     ("asked", "free", "found"),
     [

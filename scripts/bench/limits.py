@@ -37,7 +37,7 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-from arguments import at_least_one
+from arguments import at_least_one, device_here
 from bare_work import PARTS, Arithmetic, BareWork, Size
 
 SIZES = {
@@ -213,7 +213,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--game", default="pong")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", type=device_here, default="cpu", help="cpu or cuda")
     parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()

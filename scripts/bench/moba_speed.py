@@ -25,6 +25,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from arguments import device_here
 
 import envs
 from envs.moba import state as st
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384, 65536])
     parser.add_argument("--games", nargs="+", default=["1v1", "5v5"])
     parser.add_argument("--threads", type=int, default=0, help="0: all this process may use")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_here, default="cpu")
     parser.add_argument("--seconds", type=float, default=1.5, help="of stepping per cell")
     parser.add_argument("--no-shares", action="store_true")
     parser.add_argument("--json", type=Path)

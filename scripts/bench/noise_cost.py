@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from arguments import rollout_by_environments
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -136,7 +137,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--sizes", nargs="+", default=["5x16", "5x256", "128x8"], help="TxN, rollout x environments"
+        "--sizes",
+        nargs="+",
+        type=rollout_by_environments,
+        default=[(5, 16), (5, 256), (128, 8)],
+        help="TxN, rollout x environments",
     )
     parser.add_argument(
         "--rounds", type=int, help="pairs per contender; default 4000 observations' worth, 7 to 41"
@@ -156,8 +161,8 @@ def main() -> None:
         "clock": options.clock,
     }
     result: dict[str, Any] = {**about, "sizes": {}}
-    for size in options.sizes:
-        T, N = (int(x) for x in size.split("x"))
+    for T, N in options.sizes:
+        size = f"{T}x{N}"
         rounds = options.rounds or min(41, max(7, 4000 // (T * N)))
         rows = result["sizes"][size] = measure(policy, options.network, T, N, rounds, CLOCKS[options.clock])
         print(f"\n[T={T}, N={N}], {T * N} observations, {options.threads} threads, {rounds} rounds")

@@ -24,6 +24,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from arguments import at_least_one, cores_here
+
 ROLLOUT = {"a2c": 5, "ppo": 128}
 ENVS = {"a2c": [1, 4, 16, 64, 256, 1024, 4096], "ppo": [1, 8, 64]}
 SECONDS = 10.0
@@ -202,8 +204,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--algo", nargs="+", choices=list(ROLLOUT), default=list(ROLLOUT))
-    parser.add_argument("--envs", nargs="+", type=int, default=None)
-    parser.add_argument("--cores", nargs="+", type=int, default=None)
+    parser.add_argument("--envs", nargs="+", type=at_least_one, default=None)
+    parser.add_argument("--cores", nargs="+", type=cores_here, default=None)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of training a case")
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--figure", type=Path, default=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import io
+import math
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from rl_gns import __version__
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.study_commands import COMMANDS as STUDY_COMMANDS
 from rl_gns.study_commands import StudyCommand
@@ -198,9 +200,11 @@ def _summary(run: Any) -> None:
     print(f"run: {run.path}")
     if len(metrics):
         last = metrics.iloc[-1]
-        print(
-            f"score: {last['score']:.2f} (mean of the last 100 games, {last['observations']:,.0f} observations)"
-        )
+        observations = f"{last['observations']:,.0f} observations"
+        if math.isnan(last["score"]):
+            print(f"score: unknown yet, no game has ended ({observations})")
+        else:
+            print(f"score: {last['score']:.2f} (mean of the last 100 games, {observations})")
         value, low, high = last["noise_scale"], last["noise_scale_low"], last["noise_scale_high"]
         if value == value:
             percent = f"{100 * run.config.confidence:g}%"
@@ -287,6 +291,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `rl-gns` command."""
     try:
         words = sys.argv[1:] if arguments is None else arguments
+        if words == ["--version"]:
+            print(f"rl-gns {__version__}")
+            return
         command = _parse(words)
         if isinstance(command, Train):
             command = dataclasses.replace(command, given=_given(command, words))

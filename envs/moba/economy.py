@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envs.moba.geometry import at_base, greater, hero_at, hero_slot, lesser, place, team_of, within
-from envs.moba.reward import reward, reward_objective
+from envs.moba.reward import reward, reward_kill, reward_objective
 from envs.moba.settings import (
     ABILITIES,
     BASE_REGEN,
@@ -28,7 +28,6 @@ from envs.moba.settings import (
     INCOME_PERIOD,
     ITEM_LIMIT,
     ITEM_PRICE,
-    KILL_REWARD,
     LAST_HIT_REWARD,
     MANA_PER_LEVEL,
     MANA_REGEN,
@@ -153,7 +152,7 @@ def pay_for_hero(units: Grid, heroes: Grid, knobs: Line, victim: int) -> None:
     reward_objective(heroes, knobs, hero, DEATH_REWARD)
     if killer >= 0:
         heroes[KILLS, killer] += 1
-        reward_objective(heroes, knobs, killer, KILL_REWARD)
+        reward_kill(heroes, knobs, killer)
         earn(heroes, knobs, killer, HERO_GOLD)
     share_xp(units, heroes, knobs, victim, HERO_XP + heroes[LEVEL, hero] * HERO_XP_PER_LEVEL)
 

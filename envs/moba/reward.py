@@ -7,7 +7,15 @@ reward_i = (1 - τ) g_i + τ mean(own g) - mean(enemy g), whose sum over both te
 from __future__ import annotations
 
 from envs.moba.geometry import greater, hero_slot
-from envs.moba.settings import HEALTH_REWARD, MANA_REWARD, REWARD_UNIT, SHARE, WIN_REWARD
+from envs.moba.settings import (
+    HEALTH_REWARD,
+    KILL_OBJECTIVE,
+    KILL_REWARD,
+    MANA_REWARD,
+    REWARD_UNIT,
+    SHARE,
+    WIN_REWARD,
+)
 from envs.moba.state import (
     ALIVE,
     DONE,
@@ -37,6 +45,11 @@ def reward_objective(heroes: Grid, knobs: Line, hero: int, gain: int) -> None:
     """Add what a kill, a death or a building is worth; nothing where only the end counts."""
     if knobs[REWARDED] >= 1:
         heroes[GAIN, hero] += gain
+
+
+def reward_kill(heroes: Grid, knobs: Line, hero: int) -> None:
+    """Add what a kill is worth to the killer beside the gold and experience that only "shaped" counts."""
+    reward_objective(heroes, knobs, hero, KILL_REWARD if knobs[REWARDED] == 2 else KILL_OBJECTIVE)
 
 
 def reward_team(heroes: Grid, knobs: Line, team: int, gain: int) -> None:

@@ -245,7 +245,10 @@ MANA_REWARD = 75
 """Per thousandth of its mana."""
 DEATH_REWARD = -100_000
 KILL_REWARD = -60_000
-"""Negative, as published: a kill also brings gold and experience."""
+"""Where everything is rewarded. Negative, as published: a kill also brings gold and experience."""
+KILL_OBJECTIVE = 60_000
+"""Where only objectives are, and neither gold nor experience: positive, so that the killer itself gains by a kill,
+however many share in the victim's DEATH_REWARD."""
 LAST_HIT_REWARD = -16_000
 DENY_REWARD = 15_000
 BUILDING_REWARD = np.array([225, 300, 500], np.int64)

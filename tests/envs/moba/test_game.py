@@ -148,11 +148,33 @@ def test_objectives_alone_pay_for_kills_deaths_and_buildings(hand_world):
     w.look()
     w.step({0: (s.ATTACK, w.row(0, enemy), 0)})
     assert w.heroes[st.KILLS, 0] == 1
-    assert rewards(w) == pytest.approx([1.0 - 0.6, 0.6 - 1.0])
+    assert rewards(w) == pytest.approx([1.0 + 0.6, -1.0 - 0.6])
     w.units[st.ALIVE, w.building(1, -1)] = 0
     w.units[st.HEALTH, w.building(1, -1)] = 0
     w.step()
     assert rewards(w) == [5.0, -5.0]
+
+
+@pytest.mark.parametrize(
+    ("spirit", "killer", "friend", "victim", "other"),
+    [
+        # The killer's 0.6 and a fifth of the victim's death; its friends have only the latter.
+        (0.0, 0.6 + 0.2, 0.2, -1.0 - 0.12, -0.12),
+        # 70 % of it one's own, 30 % the team's mean, a fifth of the sum.
+        (0.3, 0.7 * 0.6 + 0.3 * 0.12 + 0.2, 0.3 * 0.12 + 0.2, -0.7 - 0.3 * 0.2 - 0.12, -0.3 * 0.2 - 0.12),
+    ],
+)
+def test_a_kill_is_an_objective_that_its_killer_gains_by_in_a_team_too(
+    hand_world, spirit, killer, friend, victim, other
+):
+    w = hand_world("5v5", reward="objectives", team_spirit=spirit)
+    enemy = w.half
+    w.put(0, 2000, 4400)
+    w.put(enemy, 2300, 4400)
+    w.units[st.HEALTH, enemy] = 1
+    w.look()
+    w.step({0: (s.ATTACK, w.row(0, enemy), 0)})
+    assert rewards(w) == pytest.approx([killer] + [friend] * 4 + [victim] + [other] * 4)
 
 
 def test_a_falling_tower_is_an_objective(hand_world):

@@ -1,5 +1,5 @@
-"""Worlds in a GPU's memory, one thread a world: the same rules, compiled by numba-cuda. Never run on a GPU so far;
-the tests run it in Numba's simulator.
+"""Worlds in a GPU's memory, one thread a world: the same rules, compiled by numba-cuda. Where there is no GPU the tests
+run it in Numba's simulator; docs/moba.md says what has run on one.
 
 State is laid out with the world last, so that neighbouring threads touch neighbouring words; the tensors show it with
 the world in front. Tensors and kernels share memory, nothing is copied.

@@ -202,10 +202,6 @@ def test_masks_and_effects_agree(name, seed, decisions):
             actions[hero] = kind, target, direction
             rules.obey(views[0], views[1], views[3], views[4], memoryview(actions))
             changed = not (np.array_equal(was[0], units) and np.array_equal(was[1], heroes))
-            if kind == s.ABILITY_3 and allowed:
-                changed |= (
-                    True  # healing the healthy costs mana, so this holds; kept for kinds without a cost
-                )
             assert changed == (allowed and kind != s.CONTINUE), s.KIND_NAMES[kind]
             if kind == s.ATTACK and allowed:
                 exact = w.layout.rows(obs[hero], "kind_target")[0]

@@ -14,6 +14,7 @@ from envs.moba.geometry import (
     hero_slot,
     is_hero,
     lesser,
+    nearest,
     place_in_half,
     stand,
     team_of,
@@ -109,19 +110,19 @@ def strikes(units: Grid, game: Line, knobs: Line) -> None:
 
 
 def strike(units: Grid, game: Line, knobs: Line, slot: int, target: int) -> None:
-    """One attack: damage within the spread, and the wait until the next."""
+    """One attack: damage within the spread, whose mean is the unit's own, and the wait until the next."""
     team = team_of(knobs, slot)
     width = DAMAGE_SPREAD * knobs[RANDOMNESS] // SHARE
     luck = spread(game, STRIKE, team, slot - team * knobs[HALF], width)
     units[WAIT, slot] = units[PERIOD, slot]
-    hurt(units, knobs, slot, target, units[DAMAGE, slot] * (SHARE + luck) // SHARE)
+    hurt(units, knobs, slot, target, units[DAMAGE, slot] + nearest(units[DAMAGE, slot] * luck, SHARE))
 
 
 def hurt(units: Grid, knobs: Line, slot: int, target: int, damage: int) -> None:
     """Note damage for the end of the tick, who gets the credit, and which towers turn on an attacking hero.
 
-    Credit for a death goes to a hero who struck in that very tick: one of the other team before one of the own,
-    the lower slot first.
+    Credit for a death goes to a hero who struck in that very tick: one of the other team before one of the own; among
+    those of a team one whose spell struck before the others, then the lower slot.
     """
     units[HURT, target] += damage
     if not is_hero(knobs, slot):
@@ -149,9 +150,12 @@ def cast(units: Grid, heroes: Grid, knobs: Line, hero: int, kind: int, target: i
         units[HEALTH, target] = lesser(units[HEALTH, target] + heal, units[MAX_HEALTH, target])
         shield = HERO_ABILITIES[what, ability, ABILITY_SHIELD]
         shield += grown * HERO_ABILITIES[what, ability, ABILITY_SHIELD_PER_LEVEL]
-        if shield > 0:
-            heroes[SHIELD, hero_at(knobs, target)] = shield
-            heroes[SHIELD_LEFT, hero_at(knobs, target)] = SHIELD_TICKS
+        if (
+            shield > 0
+        ):  # what is left of a larger one stays; either way it lasts anew, so that no shield does harm
+            other = hero_at(knobs, target)
+            heroes[SHIELD, other] = greater(heroes[SHIELD, other], shield)
+            heroes[SHIELD_LEFT, other] = SHIELD_TICKS
         return
     damage = HERO_ABILITIES[what, ability, ABILITY_DAMAGE]
     damage += grown * HERO_ABILITIES[what, ability, ABILITY_DAMAGE_PER_LEVEL]

@@ -134,8 +134,9 @@ class MobaEnv(BatchedEnv):
         return self._obs[:, : self.agents_per_env].reshape(self.num_streams, self.layout.size)
 
     def state_dict(self) -> dict[str, Any]:
-        """The worlds as they are: arrays, seed and settings."""
+        """The worlds as they are: arrays, seed, settings and the number of their rules."""
         return {
+            "rules": s.RULES,
             "settings": self._settings(),
             "seed": self._seed,
             "obs": self._obs.cpu().clone(),
@@ -143,7 +144,7 @@ class MobaEnv(BatchedEnv):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a `state_dict`. Raises EnvError if it is of other settings, and changes nothing then."""
+        """Restore a `state_dict`. Raises EnvError if it is of other settings or rules, and changes nothing then."""
         mine, theirs = self._settings(), state.get("settings", {})
         for key in mine:
             if mine[key] != theirs.get(key):
@@ -151,6 +152,11 @@ class MobaEnv(BatchedEnv):
                     f"{self.spec}: this snapshot has {key} {theirs.get(key)!r}, this environment {mine[key]!r}; "
                     "make one with the snapshot's settings"
                 )
+        if (rules := state.get("rules", 1)) != s.RULES:
+            raise EnvError(
+                f"{self.spec}: this snapshot is of games under rules {rules}, here are rules {s.RULES}: "
+                "they can't go on; start anew"
+            )
         self._seed = state["seed"]
         self._obs = state["obs"].to(self.device, copy=True)
         for key, value in self.state.items():

@@ -55,6 +55,13 @@ def scaled(value: int, numerator: int, denominator: int) -> int:
     return value * numerator // denominator
 
 
+def nearest(value: int, denominator: int) -> int:
+    """value / denominator to the nearest whole number, halves away from zero: what is even about 0 stays so."""
+    if value < 0:
+        return -((-value + denominator // 2) // denominator)
+    return (value + denominator // 2) // denominator
+
+
 def distance_squared(units: Grid, a: int, b: int) -> int:
     """Between two slots, in fixed-point steps squared."""
     dx, dy = units[X, a] - units[X, b], units[Y, a] - units[Y, b]

@@ -58,6 +58,11 @@ def spawn_waves(units: Grid, game: Line, knobs: Line) -> None:
     """When a wave is due, start one in every lane of both teams; melee creeps first."""
     if game[TICK] < FIRST_WAVE or (game[TICK] - FIRST_WAVE) % WAVE_PERIOD != 0:
         return
+    # Whoever struck down a creep in this decision's last tick still aims at its place, and must not at its successor.
+    for slot in range(2 * knobs[HALF]):
+        target = units[TARGET, slot]
+        if target >= 0 and units[ALIVE, target] == 0:
+            units[TARGET, slot] = -1
     for team in range(2):
         for lane in range(knobs[LANES_USED]):
             first = team * knobs[HALF] + knobs[HEROES] + lane * CREEPS_PER_LANE

@@ -1,7 +1,7 @@
 """Scripted players, weakest first. They see what a learner sees, one observation, and nothing else.
 
 - idle: stands at its fountain.
-- random: any legal action, each kind as likely as another.
+- random: any legal action, each kind as likely as another; no seed, see `choose_any`.
 - laner: walks its lane behind its creeps, takes last hits and towers, buys, and goes home when hurt.
 - bully: a laner who also uses its abilities and goes for a hero who has less health.
 
@@ -91,9 +91,15 @@ def decide(script: int, knobs: Line, obs: Grid, i: int, actions: Grid) -> None:
 
 
 def choose_any(knobs: Line, obs: Grid, i: int, actions: Grid) -> None:
-    """A legal kind, a target legal for it and a legal direction, by a hash of clock and place."""
+    """A legal kind, a target legal for it and a legal direction, by a hash of clock, place, health and slot.
+
+    An observation tells neither seed nor world: heroes that stand alike in two worlds do the same there.
+    """
     word = mix(obs[i, knobs[AT_GLOBAL] + G_CLOCK])
-    word = mix(word ^ (obs[i, H_X] * 8192 + obs[i, H_Y]) ^ (obs[i, H_HEALTH] << 16))
+    word ^= (obs[i, H_X] * 8192 + obs[i, H_Y]) ^ (obs[i, H_HEALTH] << 16)
+    for slot in range(1, knobs[HEROES]):  # heroes of a team that stand alike differ
+        word ^= obs[i, knobs[AT_GLOBAL] + G_SLOT + slot] * (slot << 28)
+    word = mix(word)
     kind = pick(obs, i, knobs[AT_KIND], KINDS, word)
     actions[i, 0] = kind
     word = mix(word)
@@ -252,7 +258,10 @@ def strike_lane(knobs: Line, obs: Grid, i: int, actions: Grid) -> bool:
 
 
 def walk_lane(knobs: Line, obs: Grid, i: int, actions: Grid) -> None:
-    """Walk up to the own creep that is furthest ahead, else to the own lane's outermost standing tower."""
+    """Walk up to the own creep that is furthest ahead, else to the own lane's outer tower.
+
+    Where that has fallen: in the middle lane to near the inner one, in the others to where they cross the river.
+    """
     lane = 0
     for slot in range(knobs[HEROES]):
         if obs[i, knobs[AT_GLOBAL] + G_SLOT + slot] == 1 and knobs[LANES_USED] > 1:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+RULES = 2
+"""Number of these rules: one more whenever the same actions lead to another game or reward, so that a snapshot does not
+go on under other rules without a word. 1 had no number in its snapshots."""
+
 # --- time -----------------------------------------------------------------------------------------
 TICKS_PER_SECOND = 30
 TICKS_PER_DECISION = 4

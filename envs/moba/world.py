@@ -154,10 +154,12 @@ def step_world(
     guide_creeps(units, knobs)
     aim_towers(units, knobs)
     for _ in range(TICKS_PER_DECISION):
-        strikes(units, game, knobs)
-        walk(units, knobs)
-        if take_blows(units, heroes, knobs) > 0:
-            deaths(units, heroes, knobs)
+        if game[DONE] == 0:  # after the fall of an ancient nothing happens any more
+            strikes(units, game, knobs)
+            walk(units, knobs)
+            if take_blows(units, heroes, knobs) > 0:
+                deaths(units, heroes, knobs)
+                judge(units, game, knobs)
         game[TICK] += 1
     upkeep(units, heroes, game, knobs)
     spawn_waves(units, game, knobs)
@@ -170,7 +172,8 @@ def step_world(
 def judge(units: Grid, game: Line, knobs: Line) -> None:
     """End the game when an ancient has fallen or the time is up, and score it for team 0, in thousandths.
 
-    1000 or -1000 if one ancient fell; otherwise the share of its buildings' health that team 1 lost, less team 0's.
+    1000 or -1000 if one ancient fell; otherwise, also where both fell in the same tick, the share of its buildings'
+    health that team 1 lost, less team 0's.
     """
     last = knobs[HEROES] + knobs[CREEPS] + knobs[BUILDINGS] - 1
     first_stands, second_stands = units[ALIVE, last], units[ALIVE, knobs[HALF] + last]

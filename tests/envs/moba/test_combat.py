@@ -38,8 +38,18 @@ def test_damage_varies_by_a_fifth_either_way_and_is_even(hand_world):
         w.units[st.HURT, w.half] = 0
         w.rules.strike(w.units, w.game, w.knobs, 0, w.half)
         rolls.append(w.units[st.HURT, w.half])
-    assert (min(rolls), max(rolls)) == (46 * 800 // 1000, 46 * 1200 // 1000)
-    assert sum(rolls) / 2000 == pytest.approx(46 - 0.5, abs=0.5)  # rounding down costs half a point
+    assert (min(rolls), max(rolls)) == (46 - 9, 46 + 9)  # 9.2
+    assert sum(rolls) / 2000 == pytest.approx(46, abs=0.4)  # three standard errors: 5.3 / √2000
+
+
+@pytest.mark.parametrize("damage", [20, 46, 50, 90])  # with 50 some shares are halves
+def test_luck_leaves_the_mean_damage_as_it_is(hand_world, monkeypatch, damage):
+    w = hand_world(randomness=1.0)
+    w.units[st.DAMAGE, 0] = damage
+    for luck in range(-200, 201):
+        monkeypatch.setitem(w.rules.strike.__globals__, "spread", lambda *_, luck=luck: luck)
+        w.rules.strike(w.units, w.game, w.knobs, 0, w.half)
+    assert w.units[st.HURT, w.half] == 401 * damage
 
 
 def test_an_attacker_out_of_range_walks_up_first(hand_world):
@@ -326,6 +336,15 @@ def test_a_shield_takes_the_damage_first_and_fades(hand_world):
     assert w.heroes[st.SHIELD, RED] == 118
     w.step()
     assert w.heroes[st.SHIELD, RED] == 0
+
+
+def test_a_new_shield_leaves_a_larger_one_and_lasts_anew(hand_world):
+    for left, after in ((200, 200), (50, 118)):
+        w, red = grown(hand_world, "mage")  # 90 + 2 * 14
+        w.heroes[st.SHIELD, RED], w.heroes[st.SHIELD_LEFT, RED] = left, 20
+        w.step({RED: (s.ABILITY_3, w.row(RED, red), 0)})
+        assert w.heroes[st.SHIELD, RED] == after
+        assert w.heroes[st.SHIELD_LEFT, RED] == s.SHIELD_TICKS - 4
 
 
 def test_a_heal_gives_health_up_to_the_full(hand_world):

@@ -37,6 +37,24 @@ def test_an_attack_ends_when_its_target_enters_the_fog(hand_world, away, goes_on
     assert (w.at(0) != place) == goes_on
 
 
+def test_an_attack_does_not_pass_to_a_creep_born_in_the_place_of_the_one_it_killed(hand_world):
+    w, _ = duel(hand_world)
+    creep = w.creep(1, 0, X + 300, Y)
+    w.look()
+    attacking(w, creep)
+    w.units[st.HEALTH, creep] = 1
+    w.units[st.WAIT, 0] = 4  # strikes in the last tick
+    w.game[st.TICK] = s.FIRST_WAVE - 4
+    w.step()
+    assert w.heroes[st.LAST_HITS, BLUE] == 1
+    assert w.units[st.ALIVE, creep] == 1  # the wave's first
+    assert w.units[st.TARGET, 0] == -1
+    place = w.at(0)
+    w.step()
+    assert w.heroes[st.ORDER, BLUE] == st.NO_ORDER
+    assert w.at(0) == place
+
+
 @pytest.mark.parametrize(("away", "turns"), [(650, True), (651, False)])
 def test_a_tower_turns_only_on_a_hero_within_its_range(hand_world, away, turns):
     w = hand_world()

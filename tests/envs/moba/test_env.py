@@ -196,6 +196,13 @@ def test_hero_pool_fog_and_randomness_do_what_they_say():
     assert torch.equal(game[0], game[1])
 
 
+def test_the_random_script_plays_heroes_that_stand_alike_apart():
+    env = envs.make("moba:5v5", 1, randomness=0, hero_pool="mage")
+    actions = Scripted("random", env.layout)(env.observation()).view(2, 5, 3)
+    assert torch.equal(actions[0], actions[1])  # the same slots of two teams see the same
+    assert len(actions[0].unique(dim=0)) > 2
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 
@@ -303,6 +310,20 @@ def test_a_snapshot_of_other_settings_is_refused_and_changes_nothing(name, count
     with pytest.raises(EnvError, match=message):
         env.load_state_dict(snapshot)
     assert all(torch.equal(env.state[key], before[key]) for key in env.state)
+
+
+def test_a_snapshot_of_other_rules_is_refused_and_changes_nothing():
+    env, other = envs.make("moba:1v1", 2), envs.make("moba:1v1", 2, seed=4)
+    before = other.state_dict()
+    unnumbered = env.state_dict()
+    del unnumbered["rules"]  # as all were before rules 2
+    for snapshot, rules in ((unnumbered, 1), ({**env.state_dict(), "rules": 99}, 99)):
+        with pytest.raises(
+            EnvError, match=f"under rules {rules}, here are rules {s.RULES}: .* start anew"
+        ) as error:
+            other.load_state_dict(snapshot)
+        assert "\n" not in str(error.value)
+        assert all(torch.equal(other.state[key], before[key]) for key in other.state)
 
 
 def test_scripts_refuse_what_they_can_not_read():

@@ -43,6 +43,38 @@ def test_both_ancients_falling_together_is_settled_by_the_other_buildings(hand_w
     assert (w.game[st.DONE], w.game[st.SCORE]) == (1, -100)
 
 
+def ancients(hand_world):
+    """Both ancients open to a blow with one point of health left, and 530 of 5300 lost elsewhere by blue."""
+    w = hand_world()
+    w.units[st.HEALTH, w.building(0, 0)] -= 530
+    for team, place in ((0, (5400, 4900)), (1, (1000, 1500))):
+        w.units[st.ALIVE, w.building(team, 1)] = w.units[st.HEALTH, w.building(team, 1)] = 0
+        w.units[st.HEALTH, w.building(team, -1)] = 1
+        w.put(team * w.half, *place)
+    w.look()
+    return w, {team: (s.ATTACK, w.row(team, w.building(1 - team, -1)), 0) for team in (0, 1)}
+
+
+@pytest.mark.parametrize(("late", "score"), [(1, 1000), (0, -1000)])
+def test_the_first_ancient_to_fall_decides_though_the_other_would_in_the_same_decision(
+    hand_world, late, score
+):
+    w, attack = ancients(hand_world)
+    w.units[st.WAIT, late * w.half] = 3  # strikes in the third tick, the other in the first
+    w.step(attack)
+    assert (w.game[st.DONE], w.game[st.SCORE], w.game[st.TICK]) == (1, score, 4)
+    assert w.units[st.ALIVE, w.building(late, -1)] == 0
+    assert w.units[st.ALIVE, w.building(1 - late, -1)] == 1
+    assert rewards(w)[1 - late] == -rewards(w)[late] > 5
+
+
+def test_ancients_that_fall_in_the_same_tick_are_settled_by_the_other_buildings(hand_world):
+    w, attack = ancients(hand_world)
+    w.step(attack)
+    # Of 5300 blue has 770 left, red 1300.
+    assert (w.game[st.DONE], w.game[st.SCORE]) == (1, 145 - 245)
+
+
 def test_nothing_happening_is_worth_nothing(hand_world):
     w = hand_world("2v2")
     w.step(decisions=10)  # passive income at the fifth and tenth, the same for all

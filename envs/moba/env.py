@@ -6,6 +6,7 @@ It holds no rule of the game and no loop over worlds: those are in `world` and i
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,13 @@ class MobaEnv(BatchedEnv):
     ) -> None:
         self.spec = f"moba:{name}"
         self.options = parse(name, options)
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise EnvError(f"{self.spec} needs at least one world, got {num_envs!r}")
-        self.device = torch.device(device)
+        if (worlds := _whole(num_envs)) is None or worlds < 1:
+            raise EnvError(f"{self.spec} needs at least one world, a whole number of them, got {num_envs!r}")
+        num_envs = worlds
+        try:
+            self.device = torch.device(device)
+        except (RuntimeError, TypeError):
+            raise EnvError(f"{self.spec} lives on cpu or cuda, not on {device!r}") from None
         self.bytes_per_world = bytes_per_world(self.options)
         if self.device.type == "cuda" and (reason := why_not()):
             raise EnvError(reason)
@@ -77,9 +82,10 @@ class MobaEnv(BatchedEnv):
     def reset(self, seed: int | None = None) -> Tensor:
         """Start all games anew, at their first episode. Returns observations [N, D]."""
         if seed is not None:
-            if isinstance(seed, bool) or not 0 <= seed < 1 << 64:
-                raise EnvError(f"{self.spec}: a seed is a number from 0 to 2^64 - 1, got {seed!r}")
-            self._seed = int(seed)
+            number = _whole(seed)
+            if number is None or not 0 <= number < 1 << 64:
+                raise EnvError(f"{self.spec}: a seed is a whole number from 0 to 2^64 - 1, got {seed!r}")
+            self._seed = number
         game, worlds = self.state["game"], torch.arange(self.num_envs, device=self.device)
         game[:, st.SEED_LOW], game[:, st.SEED_HIGH] = self._seed & 0xFFFFFFFF, self._seed >> 32
         game[:, st.WORLD], game[:, st.EPISODE] = worlds + int(self.options.first_world), 0
@@ -96,7 +102,7 @@ class MobaEnv(BatchedEnv):
         self._worlds.start(which, self._obs)
         return self.observation()
 
-    def step(self, actions: Tensor) -> Step:
+    def step(self, actions: Tensor | NDArray[np.integer[Any]]) -> Step:
         """Advance every hero by one decision. actions int64 [N, 3]. Raises EnvError for a wrong shape or number."""
         self._take(actions)
         # A fresh tensor every step: who keeps the last observation keeps it unharmed.
@@ -205,12 +211,20 @@ class MobaEnv(BatchedEnv):
         size = (self.num_envs, self.heroes, self.layout.size)
         return torch.empty(size, dtype=torch.int16, device=self.device)
 
-    def _take(self, actions: Tensor) -> None:
+    def _take(self, actions: Tensor | NDArray[np.integer[Any]]) -> None:
         """Check actions and put them, with the script's, where the rules read them."""
+        if not isinstance(actions, Tensor):
+            if not isinstance(actions, np.ndarray):
+                raise EnvError(
+                    f"{self.spec} takes actions as a tensor or array, got {type(actions).__name__}"
+                )
+            if actions.dtype.kind not in "iu":
+                raise EnvError(f"{self.spec} takes actions of int64, got {actions.dtype}")
+            actions = torch.from_numpy(actions.astype(np.int64)).to(self.device)
         shape = (self.num_streams, 3)
         if tuple(actions.shape) != shape:
             raise EnvError(f"{self.spec} takes actions {list(shape)}, got {list(actions.shape)}")
-        if actions.dtype.is_floating_point or actions.dtype in (torch.bool, torch.complex64):
+        if actions.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
             raise EnvError(
                 f"{self.spec} takes actions of int64, got {str(actions.dtype).removeprefix('torch.')}"
             )
@@ -251,3 +265,13 @@ class MobaEnv(BatchedEnv):
                 f"{self.spec}: the masks of stream {row} forbid {s.KIND_NAMES[int(kind[row])]} with target "
                 f"{int(target[row])} and direction {int(direction[row])}; obey them or use illegal='resolve'"
             )
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of any library as Python's; None for what is none, as true, 2.0 or a list."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError):
+        return None

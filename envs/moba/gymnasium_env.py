@@ -9,7 +9,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ class MobaVectorEnv(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
         self, actions: NDArray[np.int64]
     ) -> tuple[Obs, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """One decision of every stream; actions int64 [num_envs, 3]."""
-        step = self.env.step(torch.from_numpy(np.asarray(actions)))
+        step = self.env.step(np.asarray(actions))
         infos: dict[str, Any] = {}
         if step.final_obs is not None:
             ended, scored = (step.terminated | step.truncated).numpy(), step.terminated.numpy()
@@ -110,7 +109,7 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
 
     def step(self, action: NDArray[np.int64]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         """One decision; action int64 [3]. `info["score"]` when the game ends."""
-        step = self.env.step(torch.from_numpy(np.asarray(action))[None])
+        step = self.env.step(np.asarray(action)[None])
         over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
         self._started = not (over or cut)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +44,8 @@ class Options:
     """Script that plays team 1; "none": both teams are streams."""
     start_spread: int = 0
     """A world's first game is cut short by 0 … start_spread decisions, drawn by seed and world: worlds that start
-    together are soon at different times of their games. The cut is a truncation, without a score."""
+    together are soon at different times of their games. The cut is a truncation, without a score. At most a game's
+    length, rounded up: beyond it most games would be cut at their first decision, all at once."""
     illegal: str = "resolve"
     """What a masked-out action does: "resolve" (see `orders`) or "raise"."""
     first_world: int = 0
@@ -54,13 +57,18 @@ class Options:
         from envs.moba.opponents import OPPONENTS
 
         _within("heroes", self.heroes, 1, MAX_HEROES, whole=True)
-        if self.lanes not in (1, s.LANES):
+        if type(self.lanes) is not int or self.lanes not in (1, s.LANES):
             raise EnvError(f"lanes must be 1 or {s.LANES}, got {self.lanes!r}")
         _within("game_length", self.game_length, 10, 3600)
         _within("team_spirit", self.team_spirit, 0, 1)
         _within("randomness", self.randomness, 0, 1)
         _within("threads", self.threads, 0, 1024, whole=True)
         _within("start_spread", self.start_spread, 0, 2**31 - 2, whole=True)
+        longest = math.ceil(self.game_length * s.TICKS_PER_SECOND / s.TICKS_PER_DECISION)
+        if self.start_spread > longest:
+            raise EnvError(
+                f"start_spread is at most a game's length, {longest} decisions here, got {self.start_spread}"
+            )
         if not isinstance(self.fog, bool):
             raise EnvError(f"fog must be true or false, got {self.fog!r}")
         _within("first_world", self.first_world, 0, 2**31, whole=True)
@@ -69,8 +77,10 @@ class Options:
         _one_of("opponent", self.opponent, ("none", *OPPONENTS))
         if not self.hero_pool:
             raise EnvError(f"hero_pool is empty; name some of {', '.join(s.HERO_NAMES)}")
-        for name in self.hero_pool:
+        for i, name in enumerate(self.hero_pool):
             _one_of("hero_pool", name, s.HERO_NAMES)
+            if name in self.hero_pool[:i]:
+                raise EnvError(f"hero_pool names {name} twice; each of its heroes is as likely as another")
 
     @property
     def layout(self) -> Layout:
@@ -110,6 +120,8 @@ def parse(name: str, given: dict[str, Any]) -> Options:
     heroes = int(match[1])
     values = {"heroes": heroes, "lanes": 1 if given.get("heroes", heroes) == 1 else s.LANES, **given}
     pool = values.get("hero_pool", s.HERO_NAMES)
+    if not isinstance(pool, (str, Sequence)):
+        raise EnvError(f"hero_pool must be names of heroes, as 'mage,ranger', got {pool!r}")
     values["hero_pool"] = tuple(pool.split(",")) if isinstance(pool, str) else tuple(pool)
     return Options(**values)
 

@@ -71,11 +71,19 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
     def step(
         self, actions: dict[str, NDArray[np.int64]]
     ) -> tuple[dict[str, Obs], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """One decision of every agent; `info["score"]` when the game ends. Raises EnvError if one has no action."""
+        """One decision of every agent; `info["score"]` when the game ends.
+
+        Raises EnvError if an agent has no action or none that it can take, or if no game is under way.
+        """
+        if not self.agents:
+            raise EnvError("no game is under way: reset before the next step")
         if missing := [agent for agent in self.agents if agent not in actions]:
             raise EnvError(f"no action for {', '.join(missing)}; every agent acts in every step")
-        given = np.stack([np.asarray(actions[agent]) for agent in self.possible_agents])
-        step = self.env.step(torch.from_numpy(given))
+        given = [np.asarray(actions[agent]) for agent in self.possible_agents]
+        for agent, action in zip(self.possible_agents, given, strict=True):
+            if action.shape != (3,):
+                raise EnvError(f"an action is 3 numbers, {agent}'s has the shape {list(action.shape)}")
+        step = self.env.step(np.stack(given))
         over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
         self._started = not (over or cut)

@@ -182,7 +182,7 @@ class Climber:
 def load_policy(config: TrainConfig, state: Mapping[str, Any], device: str = "cpu") -> nn.Module:
     """The policy of a checkpoint's `state`. Raises UserError: no such device, or the state is of another network."""
     device = str(pick_device(device))
-    with envs.make(config.env, 1, device, 0, **config.environment_options()) as env:
+    with envs.make(config.env, 1, device, 0, **{**config.environment_options(), "start_spread": 0}) as env:
         layout = env.layout
         policy = make_policy(config.network, env.observation_space, env.action_space, layout=layout)
     load_weights(policy, state)

@@ -133,4 +133,30 @@ def test_bad_input_is_one_clear_line():
     env.reset()
     with pytest.raises(EnvError, match="no action for red_0"):
         env.step({"blue_0": np.zeros(3, np.int64)})
+    with pytest.raises(EnvError, match=r"an action is 3 numbers, red_0's has the shape \[2\]"):
+        env.step({"blue_0": np.zeros(3, np.int64), "red_0": np.zeros(2, np.int64)})
+    with pytest.raises(EnvError, match="takes actions of int64, got float64"):
+        env.step({agent: np.zeros(3) for agent in env.agents})
+    with pytest.raises(EnvError, match=r"a seed is a whole number .*, got 'x'"):
+        env.reset(seed="x")
+    vector = MobaVectorEnv("1v1", 2, **SHORT)
+    with pytest.raises(EnvError, match=r"a seed is a whole number .*, got \[1, 2\]"):
+        vector.reset(seed=[1, 2])
+    with pytest.raises(EnvError, match="takes actions of int64, got <U1"):
+        vector.step(np.full((4, 3), "a"))
+    with pytest.raises(EnvError, match="takes actions of int64, got object"):
+        MobaGymEnv().step(None)
     assert isinstance(MobaGymEnv(), gymnasium.Env)
+
+
+def test_no_step_is_taken_before_a_game_or_after_it():
+    env = MobaParallelEnv("1v1", **SHORT)
+    with pytest.raises(EnvError, match="no game is under way: reset before the next step"):
+        env.step({})
+    env.reset()
+    while env.agents:
+        env.step({agent: np.zeros(3, np.int64) for agent in env.agents})
+    with pytest.raises(EnvError, match="no game is under way: reset before the next step"):
+        env.step({})
+    env.reset()
+    assert env.step({agent: np.zeros(3, np.int64) for agent in env.agents})[0]

@@ -209,8 +209,8 @@ def test_the_random_script_plays_heroes_that_stand_alike_apart():
 @pytest.mark.parametrize(
     ("spec", "count", "given", "message"),
     [
-        ("moba:1v1", 0, {}, "needs at least one world, got 0"),
-        ("moba:1v1", -3, {}, "needs at least one world, got -3"),
+        ("moba:1v1", 0, {}, "needs at least one world, a whole number of them, got 0"),
+        ("moba:1v1", -3, {}, "needs at least one world, a whole number of them, got -3"),
         ("moba:1v2", 1, {}, "unknown world 'moba:1v2'; there are moba:1v1, .*moba:5v5"),
         ("moba:6v6", 1, {}, "unknown world 'moba:6v6'"),
         ("mobo:1v1", 1, {}, "did you mean moba:1v1"),
@@ -219,14 +219,32 @@ def test_the_random_script_plays_heroes_that_stand_alike_apart():
         ("moba:1v1", 1, {"hero_pool": "mage,claric"}, "hero_pool: there is no 'claric'.*did you mean cleric"),
         ("moba:1v1", 1, {"hero_pool": ()}, "hero_pool is empty"),
         ("moba:1v1", 1, {"reward": "dense"}, "reward: there is no 'dense', only win, objectives, shaped"),
+        ("moba:1v1", 1, {"hero_pool": "mage,cleric,mage"}, "hero_pool names mage twice"),
+        ("moba:1v1", 1, {"hero_pool": list(s.HERO_NAMES) * 2}, "hero_pool names guardian twice"),
+        ("moba:1v1", 1, {"hero_pool": None}, "hero_pool must be names of heroes, as 'mage,ranger', got None"),
+        ("moba:1v1", 1, {"hero_pool": 5}, "hero_pool must be names of heroes, as 'mage,ranger', got 5"),
         ("moba:1v1", 1, {"lanes": 2}, "lanes must be 1 or 3, got 2"),
+        ("moba:1v1", 1, {"lanes": 3.0}, "lanes must be 1 or 3, got 3.0"),
+        ("moba:1v1", 1, {"lanes": True}, "lanes must be 1 or 3, got True"),
+        ("moba:1v1", 2.0, {}, "needs at least one world, a whole number of them, got 2.0"),
+        ("moba:1v1", True, {}, "needs at least one world, a whole number of them, got True"),
+        (
+            "moba:1v1",
+            1,
+            {"game_length": 20, "start_spread": 151},
+            "at most a game's length, 150 decisions here, got",
+        ),
         ("moba:1v1", 1, {"heroes": 6}, "heroes must be a whole number from 1 to 5, got 6"),
         ("moba:1v1", 1, {"game_length": 0}, "game_length must be a number from 10 to 3600, got 0"),
         ("moba:1v1", 1, {"team_spirit": 1.5}, "team_spirit must be a number from 0 to 1, got 1.5"),
         ("moba:1v1", 1, {"randomness": "high"}, "randomness must be a number from 0 to 1, got 'high'"),
         ("moba:1v1", 1, {"fog": "maybe"}, "fog must be true or false, got 'maybe'"),
-        ("moba:1v1", 1, {"seed": -1}, "a seed is a number from 0"),
+        ("moba:1v1", 1, {"seed": -1}, r"a seed is a whole number from 0 to 2\^64 - 1, got -1"),
+        ("moba:1v1", 1, {"seed": "x"}, r"a seed is a whole number from 0 to 2\^64 - 1, got 'x'"),
+        ("moba:1v1", 1, {"seed": 1.5}, r"a seed is a whole number from 0 to 2\^64 - 1, got 1.5"),
         ("moba:1v1", 1, {"device": "meta"}, "lives on cpu or cuda, not on meta"),
+        ("moba:1v1", 1, {"device": "gpu"}, "lives on cpu or cuda, not on 'gpu'"),
+        ("moba:1v1", 1, {"device": 1.5}, "lives on cpu or cuda, not on 1.5"),
         ("moba:1v1", 10**9, {}, r"1000000000 worlds of moba:1v1 take .* GiB of memory, .*; \d+ worlds fit"),
     ],
 )
@@ -267,6 +285,12 @@ def test_bytes_per_world_are_those_of_the_arrays(name):
         (torch.zeros((2, 3), dtype=torch.int64), r"takes actions \[4, 3\], got \[2, 3\]"),
         (torch.zeros((4, 3)), "takes actions of int64, got float32"),
         (torch.zeros((4, 3), dtype=torch.bool), "takes actions of int64, got bool"),
+        (torch.zeros((4, 3), dtype=torch.complex128), "takes actions of int64, got complex128"),
+        (np.zeros((4, 3)), "takes actions of int64, got float64"),
+        (np.zeros((4, 3), object), "takes actions of int64, got object"),
+        (np.zeros((2, 3), np.int64), r"takes actions \[4, 3\], got \[2, 3\]"),
+        ([[0, 0, 0]] * 4, "takes actions as a tensor or array, got list"),
+        (None, "takes actions as a tensor or array, got NoneType"),
         (torch.zeros((4, 3), dtype=torch.int64, device="meta"), "lives on cpu, these actions on meta"),
         (torch.tensor([[0, 0, 0]] * 3 + [[10, 0, 0]]), "stream 3 has 10 for its kind; it takes 0 to 9"),
         (torch.tensor([[0, 0, 0]] * 3 + [[0, 24, 0]]), "stream 3 has 24 for its target; it takes 0 to 23"),
@@ -279,6 +303,20 @@ def test_actions_that_are_none_are_refused_and_change_nothing(actions, message):
     with pytest.raises(EnvError, match=message):
         env.step(actions)
     assert all(torch.equal(env.state[key], before[key]) for key in env.state)
+
+
+def test_numbers_and_actions_of_numpy_are_taken_as_they_are():
+    env = envs.make("moba:1v1", np.int64(4), seed=np.int64(3))
+    same = envs.make("moba:1v1", 4, seed=3)
+    assert (env.num_envs, type(env.num_envs)) == (4, int)
+    actions = Scripted("random", env.layout)(env.observation())
+    for given in (actions.numpy(), actions.numpy().astype(np.int32), actions.numpy().astype(np.uint8)):
+        assert torch.equal(env.step(given).obs, same.step(actions).obs)
+
+
+def test_the_longest_start_spread_is_a_games_length_rounded_up():
+    for length, spread in ((20.0, 150), (77, 578)):  # 577.5 decisions
+        assert options.parse("1v1", {"game_length": length, "start_spread": spread}).start_spread == spread
 
 
 def test_masked_actions_are_resolved_or_refused_as_asked():

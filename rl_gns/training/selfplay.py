@@ -179,9 +179,15 @@ class SelfPlay:
             return
         self.snapshots = int(observations // self.every)
         self.pool.add(policy)
+        heirs = torch.zeros(len(self.playing), dtype=torch.bool)
         for i, member in enumerate(self.playing):
             if member >= 0 and member not in self.pool.weights:
                 self.playing[i], self.odds[i] = self._draw()[0], 0.0
+                heirs[i] = True
+        # Who takes over a game in the middle can't read what another network remembered of it.
+        begin = self.ranks.rank * len(self.past)
+        here = heirs[begin : begin + len(self.past)].repeat_interleave(self.heroes).to(self.device)
+        self._memory.forget(here, self.theirs)
 
     def state_dict(self) -> dict[str, Any]:
         """Pool, who plays, and random states."""

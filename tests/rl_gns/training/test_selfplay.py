@@ -206,6 +206,24 @@ def test_snapshots_come_by_observations(make_trainer: MakeTrainer) -> None:
     assert set(trainer.selfplay.playing) <= set(trainer.selfplay.pool.weights)
 
 
+def test_who_takes_over_a_game_does_not_remember_it_as_another_network_did() -> None:
+    worlds = {"num_envs": 20, "noise_groups": 2}
+    config = resolve(TrainConfig(env="moba:duel", algo="ppo", past_selves=2, snapshot_every=100, **worlds))
+    policy = nn.Linear(2, 3)
+    policy.memory_size = 4  # type: ignore[assignment]
+    play = SelfPlay(config, Duel(20, 6), policy, seed=0)
+    play.snapshot_if_due(policy, 100)
+    play.playing = [0, 1, 0, 1]  # in worlds 8, 9, 18 and 19
+    play.pool.quality = {0: -1.0, 1: 0.0}
+    play._memory.state.fill_(1.0)
+    play.snapshot_if_due(policy, 200)
+    assert 0 not in play.pool.weights
+    assert play.playing[1::2] == [1, 1]
+    forgotten = (play._memory.state == 0).all(1)
+    assert torch.equal(forgotten.nonzero().squeeze(1), play.theirs.view(4, 3)[::2].flatten())
+    assert (play._memory.state[~forgotten] == 1).all()
+
+
 @pytest.mark.parametrize("agents", [2, 4, 10])
 @pytest.mark.parametrize("past_share", [0.0, 0.2])
 def test_the_unit_of_noise_is_the_world(make_trainer: MakeTrainer, agents: int, past_share: float) -> None:

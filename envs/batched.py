@@ -49,6 +49,9 @@ class BatchedEnv(abc.ABC):
     stacked: bool = False
     """Whether observations are stacks of frames [K, ...], newest last: the older ones are those of the observation
     before, and 0 where an episode began since."""
+    shows_ends: bool = False
+    """Set it to have `render` show a game that ended with the last step as it ended, not its successor. Only worlds
+    that say so can; while it is not set nothing is kept for it."""
     steps_elsewhere: bool = False
     """Whether `step` waits for processes of its own, which want the processors meanwhile."""
     device: device

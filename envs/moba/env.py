@@ -40,7 +40,8 @@ class MobaEnv(BatchedEnv):
     N = num_envs * agents_per_env, a world's streams adjacent, team 0 first. With an `opponent` only team 0's
     heroes are streams. A game that ends is `terminated`, at the cap on its length too, since the clock is
     observed and the cap decides it; `truncated` only where `start_spread` cuts a first game. `score` is 1 or -1
-    where an ancient fell, else the share of the enemy's building health destroyed less that of one's own lost.
+    where an ancient fell, else the share of the enemy's building health destroyed less that of one's own lost. Where
+    `shows_ends` is set, `render` shows a game that has just ended until the next step or reset.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class MobaEnv(BatchedEnv):
         self._reward = torch.zeros((num_envs, self.heroes), dtype=torch.int64, device=self.device)
         self._seed = 0
         self._cuts: Tensor | None = None
+        self._ends: dict[int, dict[str, NDArray[Any]]] = {}
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -89,7 +91,7 @@ class MobaEnv(BatchedEnv):
         game, worlds = self.state["game"], torch.arange(self.num_envs, device=self.device)
         game[:, st.SEED_LOW], game[:, st.SEED_HIGH] = self._seed & 0xFFFFFFFF, self._seed >> 32
         game[:, st.WORLD], game[:, st.EPISODE] = worlds + int(self.options.first_world), 0
-        self._obs = self._new_obs()
+        self._obs, self._ends = self._new_obs(), {}
         self._worlds.start(worlds, self._obs)
         self._cuts = self._draw_cuts()
         return self.observation()
@@ -97,7 +99,7 @@ class MobaEnv(BatchedEnv):
     def next_episode(self, which: Tensor | None = None) -> Tensor:
         """Give up the games of worlds `which` (int64; None: all) and start their next ones. Returns observations."""
         which = torch.arange(self.num_envs, device=self.device) if which is None else which
-        self._obs = self._obs.clone()
+        self._obs, self._ends = self._obs.clone(), {}
         self.state["game"][which, st.EPISODE] += 1
         self._worlds.start(which, self._obs)
         return self.observation()
@@ -106,7 +108,7 @@ class MobaEnv(BatchedEnv):
         """Advance every hero by one decision. actions int64 [N, 3]. Raises EnvError for a wrong shape or number."""
         self._take(actions)
         # A fresh tensor every step: who keeps the last observation keeps it unharmed.
-        self._obs = self._new_obs()
+        self._obs, self._ends = self._new_obs(), {}
         self._worlds.step(self._actions, self._obs, self._reward)
         game, shape = self.state["game"], (self.num_envs, self.agents_per_env)
         done = game[:, st.DONE] == 1
@@ -123,6 +125,8 @@ class MobaEnv(BatchedEnv):
         if len(ended):
             final = torch.zeros_like(self._obs[:, : self.agents_per_env])
             final[ended] = self._obs[ended, : self.agents_per_env]
+            if self.shows_ends:
+                self._ends = {world: self._arrays(world) for world in ended.tolist()}
             game[ended, st.EPISODE] += 1
             self._worlds.start(ended, self._obs)
         return Step(
@@ -163,7 +167,7 @@ class MobaEnv(BatchedEnv):
                 f"{self.spec}: this snapshot is of games under rules {rules}, here are rules {s.RULES}: "
                 "they can't go on; start anew"
             )
-        self._seed = state["seed"]
+        self._seed, self._ends = state["seed"], {}
         self._obs = state["obs"].to(self.device, copy=True)
         for key, value in self.state.items():
             value.copy_(state[key])
@@ -175,12 +179,16 @@ class MobaEnv(BatchedEnv):
 
         if not 0 <= index < self.num_envs:
             raise EnvError(f"{self.spec} has worlds 0 to {self.num_envs - 1}, got {index}")
-        world = {key: value[index].cpu().numpy() for key, value in self.state.items()}
-        return picture(world, np.array(st.knobs_of(self.options)))
+        shown = self._ends.get(index) if self.shows_ends else None
+        return picture(shown or self._arrays(index), np.array(st.knobs_of(self.options)))
 
     def close(self) -> None:
         """End the threads."""
         self._worlds.close()
+
+    def _arrays(self, world: int) -> dict[str, NDArray[Any]]:
+        """A copy of what a picture of one world is drawn from."""
+        return {key: self.state[key][world].cpu().numpy().copy() for key in ("units", "heroes", "game")}
 
     def _draw_cuts(self) -> Tensor | None:
         """[num_envs] the tick at which each world's first game is cut, by seed and world alone; None: never."""

@@ -105,10 +105,12 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
         elif self._started:
             self.env.next_episode()
         self._started = False
+        self.env.shows_ends = False
         return self.env.observation()[0].numpy().copy(), {}
 
     def step(self, action: NDArray[np.int64]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         """One decision; action int64 [3]. `info["score"]` when the game ends."""
+        self.env.shows_ends = self.render_mode is not None
         step = self.env.step(np.asarray(action)[None])
         over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
@@ -118,7 +120,7 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
         return obs[0].numpy().copy(), float(step.reward[0]), over, cut, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """RGB picture, or None without a render mode."""
+        """RGB picture, or None without a render mode. After a game's last step it shows how that ended."""
         return self.env.render() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:

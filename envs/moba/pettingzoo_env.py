@@ -65,6 +65,7 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
         elif self._started:
             self.env.next_episode()
         self._started = False
+        self.env.shows_ends = False
         self.agents = list(self.possible_agents)
         return self._observations(self.env.observation()), {agent: {} for agent in self.agents}
 
@@ -83,6 +84,7 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
         for agent, action in zip(self.possible_agents, given, strict=True):
             if action.shape != (3,):
                 raise EnvError(f"an action is 3 numbers, {agent}'s has the shape {list(action.shape)}")
+        self.env.shows_ends = self.render_mode is not None
         step = self.env.step(np.stack(given))
         over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
@@ -99,7 +101,7 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
         return observations, rewards, ends, cuts, infos
 
     def render(self) -> NDArray[np.uint8] | None:
-        """RGB picture, or None without a render mode."""
+        """RGB picture, or None without a render mode. After a game's last step it shows how that ended."""
         return self.env.render() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:

@@ -205,6 +205,7 @@ def play(
     scores = torch.full((env.num_envs,), math.nan)
     obs = env.reset(seed)
     film = _Film(video) if video is not None else None
+    env.shows_ends = film is not None
     decision = 0
     while bool(scores.isnan().any()):
         if film is not None and bool(scores[0].isnan()):
@@ -214,11 +215,14 @@ def play(
         actions[mine], actions[theirs] = chosen, second(obs[theirs])
         step = env.step(actions)
         ended = step.score[mine].view(-1, heroes)[:, 0].cpu()
+        if film is not None and bool(scores[0].isnan() & ~ended[0].isnan()):
+            film.end(env)
         scores = torch.where(scores.isnan(), ended, scores)
         obs = step.obs
         decision += 1
     if film is not None:
         film.close()
+        env.shows_ends = False
     return [float(score) for score in scores]
 
 
@@ -263,14 +267,23 @@ class _Film:
 
     def __init__(self, path: Path) -> None:
         rate = GIF_FRAMES if path.suffix == ".gif" else FRAMES
-        self.every = round(DECISIONS_PER_SECOND * SPEED_UP / rate)
+        self.rate, self.every = rate, round(DECISIONS_PER_SECOND * SPEED_UP / rate)
         self.thin = 2 if path.suffix == ".gif" else 1
         timing = {"duration": 1000 / rate, "loop": 0} if path.suffix == ".gif" else {"fps": rate}
         self._writer: Any = imageio.get_writer(path, **timing)
 
     def show(self, env: BatchedEnv, decision: int) -> None:
         if decision % self.every == 0:
-            self._writer.append_data(env.render(0)[:: self.thin, :: self.thin])
+            self._add(env, 1)
+
+    def end(self, env: BatchedEnv) -> None:
+        """How the game ended, for about a second."""
+        self._add(env, round(self.rate))
 
     def close(self) -> None:
         self._writer.close()
+
+    def _add(self, env: BatchedEnv, times: int) -> None:
+        picture = env.render(0)[:: self.thin, :: self.thin]
+        for _ in range(times):
+            self._writer.append_data(picture)

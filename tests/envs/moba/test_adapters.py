@@ -122,6 +122,31 @@ def test_a_game_that_is_cut_ends_for_the_adapters_too():
     assert not any(over.values())
 
 
+def test_the_picture_after_the_last_step_is_how_the_game_ended():
+    still, stand = np.zeros(3, np.int64), dict.fromkeys(("blue_0", "red_0"), np.zeros(3, np.int64))
+    for make, action in ((MobaGymEnv, still), (MobaParallelEnv, stand)):
+        short, long = (make(render_mode="rgb_array", game_length=length) for length in (10.0, 20.0))
+        short.reset(seed=1)
+        long.reset(seed=1)
+        for _ in range(75):
+            ended = short.step(action)[2]
+            long.step(action)
+        assert ended in (True, {"blue_0": True, "red_0": True})
+        np.testing.assert_array_equal(short.render(), long.render())
+        short.reset()
+        long.reset()
+        np.testing.assert_array_equal(short.render(), long.render())  # the next game's start
+
+
+def test_no_end_is_kept_where_no_picture_is_wanted():
+    env = MobaGymEnv(game_length=10.0)
+    env.reset(seed=1)
+    for _ in range(75):
+        ended = env.step(np.zeros(3, np.int64))[2]
+    assert ended
+    assert env.env._ends == {}
+
+
 def test_bad_input_is_one_clear_line():
     with pytest.raises(EnvError, match="one hero"):
         MobaGymEnv(opponent="none")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import imageio.v2 as imageio
+import numpy as np
 import pytest
 import torch
 
@@ -51,12 +52,18 @@ def test_ratings_rank_who_beats_whom_and_grow_surer() -> None:
 
 def test_equal_players_score_against_each_other_as_their_sides_do() -> None:
     """Player and opponent alike: every game's score changes sign when the two change places."""
-    with envs.make("moba:2v2", 6, "cpu", 3, **SHORT) as env:
-        script = Scripted("laner", env.layout)  # type: ignore[attr-defined]
+    options = {"game_length": 120, "threads": 1}
+    with envs.make("moba:2v2", 6, "cpu", 3, **options) as env:
+        script = Scripted("bully", env.layout)  # type: ignore[attr-defined]
         scores = ladder.play(env, script, script, seed=3)
-        swapped = ladder.play(env, lambda o: script(o), script, seed=3)
+        again = ladder.play(env, script, script, seed=3)
+    # The same games but the first; who had team 0 has team 1.
+    with envs.make("moba:2v2", 5, "cpu", 3, first_world=1, **options) as env:
+        swapped = ladder.play(env, script, script, seed=3)
     assert len(scores) == 6
-    assert scores == swapped  # fixed seeds
+    assert scores == again
+    assert all(scores[1:])
+    assert swapped == [-score for score in scores[1:]]
 
 
 def test_a_script_that_walks_beats_one_that_stands() -> None:
@@ -80,6 +87,29 @@ def test_each_player_sees_and_moves_its_own_streams() -> None:
     first = seen[0].view(3, 2, -1)
     for world in range(3):
         assert torch.equal(first[world], start[world, world % 2])
+
+
+def test_a_film_ends_with_how_the_game_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures: list[np.ndarray] = []
+
+    class Writer:
+        append_data, close = pictures.append, staticmethod(lambda: None)
+
+    monkeypatch.setattr(ladder.imageio, "get_writer", lambda *_, **__: Writer)
+    with envs.make("moba:1v1", 2, "cpu", 1, **SHORT) as env:
+        start, layout = env.render(0), env.layout  # type: ignore[attr-defined]
+        ladder.play(env, Scripted("laner", layout), Scripted("idle", layout), seed=1, video=Path("game.mp4"))
+        assert not env.shows_ends
+    with envs.make("moba:1v1", 2, "cpu", 1, game_length=30, threads=1) as env:
+        laner, idle = Scripted("laner", layout), Scripted("idle", layout)
+        for _ in range(150):  # 20 seconds
+            one, two, three, four = env.observation()[:, None]
+            env.step(torch.cat([laner(one), idle(two), idle(three), laner(four)]))
+        end = env.render(0)
+    assert len(pictures) == 75 + 30  # every other decision, and a second more
+    assert np.array_equal(pictures[0], start)
+    assert all(np.array_equal(picture, end) for picture in pictures[75:])
+    assert not np.array_equal(pictures[74], end)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ class MobaVectorEnv(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
 
     Each stream (a hero) is one sub-environment, `num_envs * agents_per_env` of them; see `MobaEnv` for name and
     options. Where games ended, `infos` holds "final_obs" (an object array, None elsewhere) and "score", each with
-    its mask "_final_obs" and "_score". render_mode: None or "rgb_array", the pictures of all worlds.
+    its mask "_final_obs" and "_score". render_mode: None or "rgb_array", the pictures of all worlds; where a game has
+    just ended its successor's, as the observation is and as in Gymnasium's own.
     """
 
     def __init__(

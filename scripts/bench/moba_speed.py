@@ -96,7 +96,8 @@ def groups() -> dict[str, Any]:
     )
     strikes, walk, take_blows, deaths = (r[name] for name in ("strikes", "walk", "take_blows", "deaths"))
     upkeep, spawn_waves, look, judge = (r[name] for name in ("upkeep", "spawn_waves", "look", "judge"))
-    settle_gains, observe, ticks, tick = r["settle_gains"], r["observe"], r["TICKS_PER_DECISION"], r["TICK"]
+    settle_gains, observe, ticks = r["settle_gains"], r["observe"], r["TICKS_PER_DECISION"]
+    tick, done = r["TICK"], r["DONE"]
 
     def orders(units, heroes, game, knobs, rows, actions, obs, reward):  # type: ignore[no-untyped-def]
         for w in range(len(game)):
@@ -115,10 +116,12 @@ def groups() -> dict[str, Any]:
     def fight(units, heroes, game, knobs, rows, actions, obs, reward):  # type: ignore[no-untyped-def]
         for w in range(len(game)):
             for _ in range(ticks):
-                strikes(units[w], game[w], knobs)
-                walk(units[w], knobs)
-                if take_blows(units[w], heroes[w], knobs) > 0:
-                    deaths(units[w], heroes[w], knobs)
+                if game[w, done] == 0:
+                    strikes(units[w], game[w], knobs)
+                    walk(units[w], knobs)
+                    if take_blows(units[w], heroes[w], knobs) > 0:
+                        deaths(units[w], heroes[w], knobs)
+                        judge(units[w], game[w], knobs)
                 game[w, tick] += 1
 
     def economy(units, heroes, game, knobs, rows, actions, obs, reward):  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agents import a2c, ppo
 from agents.memory import Seen
+from envs import EnvError
 from rl_gns.errors import UserError
 from rl_gns.noise import backward_in_groups
 from rl_gns.training.config import TrainConfig, resolve
@@ -149,9 +150,11 @@ def test_moments_equal_a_pass_per_group_and_any_chunk(algo: str) -> None:
         assert trainer.backward.moments.signal == pytest.approx(2 * total - sum(squares) / 2, rel=1e-6)
 
 
-def test_a_restored_run_goes_on_to_the_bit() -> None:
-    one, other = make(), make()
-    for _ in range(3):
+@pytest.mark.parametrize("past", [{}, {"past_selves": 2, "snapshot_every": 170.0}])
+def test_a_restored_run_goes_on_to_the_bit(past: dict[str, Any]) -> None:
+    """Also where past selves are forgotten in the middle of their games."""
+    one, other = make(**past), make(**past)
+    for _ in range(4):
         one.update()
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     assert other.selfplay is not None
@@ -162,6 +165,17 @@ def test_a_restored_run_goes_on_to_the_bit() -> None:
     for (name, a), b in zip(one.policy.state_dict().items(), other.policy.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert torch.equal(one.collector.memory.state, other.collector.memory.state)
+    assert one.selfplay is not None
+    assert torch.equal(one.selfplay._memory.state, other.selfplay._memory.state)
+    assert (0.0 in other.selfplay.odds) == bool(past)
+
+
+def test_a_run_of_other_rules_is_not_gone_on_with() -> None:
+    trainer = make()
+    state = copy.deepcopy(trainer.state_dict())
+    del state["env"]["rules"]  # as in every checkpoint before rules 2
+    with pytest.raises(EnvError, match=r"under rules 1, here are rules \d+: .* start anew"):
+        trainer.load_state_dict(state)
 
 
 def test_players_of_the_ladder_remember_their_own_game() -> None:

@@ -150,9 +150,7 @@ def cast(units: Grid, heroes: Grid, knobs: Line, hero: int, kind: int, target: i
         units[HEALTH, target] = lesser(units[HEALTH, target] + heal, units[MAX_HEALTH, target])
         shield = HERO_ABILITIES[what, ability, ABILITY_SHIELD]
         shield += grown * HERO_ABILITIES[what, ability, ABILITY_SHIELD_PER_LEVEL]
-        if (
-            shield > 0
-        ):  # what is left of a larger one stays; either way it lasts anew, so that no shield does harm
+        if shield > 0:  # what is left of a larger one stays; either way it lasts anew: no shield does harm
             other = hero_at(knobs, target)
             heroes[SHIELD, other] = greater(heroes[SHIELD, other], shield)
             heroes[SHIELD_LEFT, other] = SHIELD_TICKS

@@ -41,6 +41,10 @@ class Band:
         return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+WITHIN_THREE = Band(1 / 3, 3)
+"""Of a ratio of two things that should be equal."""
+
+
 def judge(interval: Interval, band: Band) -> str:
     """The verdict on a number known to `interval`; a NaN end is unknown, an infinite one no bound."""
     low, high = interval.low, interval.high

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from rl_gns.analysis._profile import Floats
 from rl_gns.analysis.aggregate import Interval
+from rl_gns.analysis.claims import CANT_TELL, FAIL, PASS, WITHIN_THREE, judge
 from rl_gns.analysis.rollouts import RolloutLaw
 
 
@@ -108,15 +109,16 @@ class Parting:
 
     @property
     def verdict(self) -> str:
-        """ "part" where the two intervals don't meet, "agree" where they do, "can't tell" where one is missing.
+        """ "agree" where the ratio's whole interval lies within a factor of three, "part" where none of it does.
 
-        Where no number was measured, only a bound, the two may part and can't agree.
+        "can't tell" else, or where an interval is missing: the band and the rule of claims X1 and X2. Where no number
+        was measured, only a bound, the two may part and can't agree.
         """
         ends = (*self.measured[1:], *self.predicted[1:])
         if any(math.isnan(end) for end in ends) or not math.isfinite(self.predicted.value):
-            return "can't tell"
-        apart = self.predicted.low > self.measured.high or self.predicted.high < self.measured.low
-        return "part" if apart else "agree" if math.isfinite(self.measured.value) else "can't tell"
+            return CANT_TELL
+        found = {PASS: "agree", FAIL: "part"}.get(judge(self.ratio, WITHIN_THREE), CANT_TELL)
+        return found if found == "part" or math.isfinite(self.measured.value) else CANT_TELL
 
 
 def parting(law: RolloutLaw, axis: PredictedAxis, rollout: int, to: int | None = None) -> Parting:

@@ -12,13 +12,23 @@ import numpy as np
 import pandas as pd
 
 from rl_gns.analysis import Interval
-from rl_gns.analysis.claims import Band, Claim, Draws, claim, combined, of_interval, of_slope, ratio, unknown
+from rl_gns.analysis.claims import (
+    WITHIN_THREE,
+    Band,
+    Claim,
+    Draws,
+    claim,
+    combined,
+    of_interval,
+    of_slope,
+    ratio,
+    unknown,
+)
 from rl_gns.studies.front_claims import _over
 from rl_gns.studies.predictors import OWN, pooled, rows_of
 from rl_gns.studies.scope import Key, Scope, coverage
 from rl_gns.studies.seeds import over_seeds
 
-WITHIN_THREE = Band(1 / 3, 3)
 GROWTH, FLAT = Band(low=4), Band(0.7, 2.5)
 RATIO, MEAN_RATIO, ALIKE = Band(3, 12), Band(0.7, 8), Band(0.5, 2)
 SPIKE, PARTS = Band(low=5), Band(3, 30)

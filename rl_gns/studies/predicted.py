@@ -147,8 +147,8 @@ def compare(laws: Mapping[float, RolloutLaw], prediction: Prediction) -> pd.Data
 
     Returns:
         Columns goal, rollout; measured and predicted critical number of environments with _low and _high; ratio,
-        ratio_low, ratio_high (predicted over measured) and verdict ("part" where the intervals don't meet, "agree",
-        "can't tell"); the same with shape_ for both divided by their values at the longest rollout; design_effect.
+        ratio_low, ratio_high (predicted over measured) and verdict ("part", "agree" or "can't tell", see
+        `Parting.verdict`); the same with shape_ for both divided by their values at the longest rollout; design_effect.
     """
     effect = prediction.moments.groupby("rollout")["design_effect"].mean()
     rows = []
@@ -172,7 +172,7 @@ def _columns(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _words(rows: pd.DataFrame, verdict: str, ratio: str, what: str) -> str:
-    """E.g. "they part at rollouts of 5 (3.1 times …, 2.2 to 4.5) and agree at 10, 20"."""
+    """E.g. "they part at rollouts of 5 (3.7, 3.2 to 4.5) and agree at 10, 20"."""
     parts = []
     for word, says in (("part", "they part"), ("agree", "they agree"), ("can't tell", "can't tell")):
         some = [
@@ -183,4 +183,7 @@ def _words(rows: pd.DataFrame, verdict: str, ratio: str, what: str) -> str:
         ]
         if some:
             parts.append(f"{says} at rollouts of {', '.join(some)}")
-    return "; ".join(parts) + f" (in brackets: the prediction in {what} and its interval)."
+    return "; ".join(parts) + (
+        f" (in brackets: the prediction in {what} and its interval; they agree where all of it lies within a factor "
+        "of three, and part where none of it does)."
+    )

@@ -1,4 +1,4 @@
-"""Pooled moments give the ratio of sums; intervals that don't meet are said to part."""
+"""Pooled moments give the ratio of sums; ratios outside a factor of three are said to part."""
 
 from __future__ import annotations
 
@@ -62,18 +62,36 @@ def measured(correlation: float) -> tuple[np.ndarray, ...]:
 
 
 def test_same_truth_agrees_and_another_parts() -> None:
-    law = fit_rollouts(*measured(0.7), bootstrap=200)
-    same, level, shape = (predict_axis(LENGTHS, *moments(*of)) for of in ((50, 0.7), (200, 0.7), (50, 0.0)))
+    law = fit_rollouts(*measured(0.95), bootstrap=200)
+    same, level, shape = (predict_axis(LENGTHS, *moments(*of)) for of in ((50, 0.95), (200, 0.95), (50, 0.0)))
     for length in LENGTHS:
         assert parting(law, same, length).verdict == "agree"
         assert parting(law, level, length).verdict == "part"
         assert parting(law, level, length).ratio.value == pytest.approx(4, rel=0.15)
         assert parting(law, level, length, 40).verdict == "agree"
     assert parting(law, shape, 5, 40).verdict == "part"
-    truth = (float(design_effect(5, 0.7)) / 5) / (float(design_effect(40, 0.7)) / 40)
+    truth = (float(design_effect(5, 0.95)) / 5) / (float(design_effect(40, 0.95)) / 40)
     assert law.relative(5, 40).value == pytest.approx(truth, rel=0.1)
     assert law.relative(5, 40).low < truth < law.relative(5, 40).high
     assert same.relative(5, 40).value == pytest.approx(truth, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("measured", "predicted", "says"),
+    [
+        ((10, 9, 11), (9, 8, 12), "agree"),
+        ((10, 9, 11), (38, 0, 90), "can't tell"),  # the intervals meet, and say next to nothing
+        ((10, 9, 11), (15, 12, 17), "agree"),  # they don't meet, at a factor that is none to speak of
+        ((10, 9, 11), (60, 45, 80), "part"),
+        ((math.nan, 0, 11), (60, 45, 80), "part"),
+        ((math.nan, 9, 11), (10, 9, 11), "can't tell"),
+        ((10, 9, 11), (math.inf, 9, math.inf), "can't tell"),
+    ],
+)
+def test_the_verdict_is_the_band_of_the_claims(
+    measured: tuple[float, ...], predicted: tuple[float, ...], says: str
+) -> None:
+    assert Parting(Interval(*measured), Interval(*predicted)).verdict == says
 
 
 def test_ratio_takes_the_outer_ends() -> None:

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 from rl_gns.analysis._profile import Floats, Points, aic, interval, minimise, rejects, widened_tail
 from rl_gns.analysis.fronts import checked_points
 
+EXPONENT_BOUNDS = (0.25, 1.25)
+"""Least and greatest a that are searched."""
+
 
 @dataclass(frozen=True)
 class LearningRateLaw:
@@ -56,7 +59,7 @@ def fit_learning_rates(
     seed: int = 0,
     bootstrap: int = 1000,
     confidence: float = 0.95,
-    exponent_bounds: tuple[float, float] = (0.25, 1.25),
+    exponent_bounds: tuple[float, float] = EXPONENT_BOUNDS,
 ) -> LearningRateLaw:
     """Fit ln ε = ln ε* - a ln(1 + B*/B) by least squares over the best rate of each batch size.
 

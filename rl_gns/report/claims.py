@@ -16,15 +16,13 @@ import pandas as pd
 
 from rl_gns.analysis.claims import Claim
 from rl_gns.errors import UserError
-from rl_gns.report.sentences import rounded
 from rl_gns.studies import predictors
 from rl_gns.studies.claims import claims, notes, tally, to_frame
 from rl_gns.studies.scope import Scope
 from rl_gns.studies.store import put, write_tables
+from rl_gns.studies.words import counted, said, spread
 
 BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
-MOST = 1e300
-"""Ratios of estimates overflow to about this where one of them may be 0: it is said as unbounded."""
 
 
 def tables_of(scopes: Sequence[Scope]) -> dict[str, pd.DataFrame]:
@@ -70,7 +68,7 @@ def markdown(scopes: Sequence[Scope]) -> str:
     named = notes(rows)
     if len(named):
         lines = [
-            f"* [{number}] {len(some)} runs: {_compact(some['run'].tolist())}"
+            f"* [{number}] {counted(len(some), 'run')}: {_compact(some['run'].tolist())}"
             for number, some in named.groupby("note")
         ]
         listed = "\n".join(lines)
@@ -82,7 +80,7 @@ def shown(rows: Sequence[Claim]) -> pd.DataFrame:
     """The table of claims with numbers as text."""
     frame = to_frame(rows)
     measured = [
-        _measured(row["measured"], row["measured_low"], row["measured_high"])
+        said(row["measured"], row["measured_low"], row["measured_high"], none="–")
         for row in frame.to_dict("records")
     ]
     note = [f"[{number}]" if number else "–" for number in frame["note"]]
@@ -94,7 +92,7 @@ def shown(rows: Sequence[Claim]) -> pd.DataFrame:
 
 def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
     """The predictors with numbers as text."""
-    ratio = [_measured(row["ratio"], row["ratio_low"], row["ratio_high"]) for row in order.to_dict("records")]
+    ratio = [spread(row, "ratio", none="–") for _, row in order.iterrows()]
     names = [predictors.NAMES.get(name, name) for name in order["predictor"]]
     known = [
         f"{row['fronts']} of {row['of']}"
@@ -102,9 +100,9 @@ def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
         + (f", no signal on {row['lost']}" if row["lost"] else "")
         for row in order.to_dict("records")
     ]
-    spread = ["–" if math.isnan(value) else f"{value:.2f}" for value in order["spread"]]
+    apart = ["–" if math.isnan(value) else f"{value:.2f}" for value in order["spread"]]
     return pd.DataFrame(
-        {"predictor": names, "over B_crit": ratio, "known on fronts": known, "s.d. of ln ratio": spread}
+        {"predictor": names, "over B_crit": ratio, "known on fronts": known, "s.d. of ln ratio": apart}
     )
 
 
@@ -122,19 +120,6 @@ def insert(page: Path, text: str) -> None:
         raise UserError(f"{page} must hold the lines {BEGIN} and {END} once each, in this order")
     head, tail = old[: old.index(BEGIN) + len(BEGIN)], old[old.index(END) :]
     put(page, f"{head}\n\n{text}\n\n{tail}".encode())
-
-
-def _measured(value: float, low: float, high: float) -> str:
-    low, high, value = (math.inf if x > MOST else x for x in (low, high, value))
-    ends = [rounded(end) if math.isfinite(end) else "?" for end in (low, high)]
-    known = any(math.isfinite(end) for end in (low, high))
-    if math.isinf(value):
-        return f"at least {ends[0]}" if low > 0 and math.isfinite(low) else "–"
-    if math.isnan(value):
-        return f"{ends[0]} to {ends[1]}" if known else "–"
-    if low == value == high or not known:
-        return rounded(value)
-    return f"{rounded(value)} ({ends[0]} to {ends[1]})"
 
 
 def _grid(frame: pd.DataFrame) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from rl_gns.analysis import paper_fronts, paper_task
+from rl_gns.analysis.claims import Claim
 from rl_gns.report import figures, maps, sentences
 from rl_gns.studies.fits import Fits
 from rl_gns.studies.results import Outcome
@@ -18,9 +19,9 @@ PAPERS_ROLLOUT = 5
 
 
 def draw(
-    study: Study, fits: Fits, outcomes: Mapping[str, Outcome]
+    study: Study, fits: Fits, outcomes: Mapping[str, Outcome], judged: Sequence[Claim] = ()
 ) -> dict[str, tuple[str, list[str], Figure]]:
-    """Name -> title, what is drawn and what is seen, figure; figures with nothing to show are left out."""
+    """Name -> title, what is seen and what is drawn, figure; figures with nothing to show are left out."""
     drawn: dict[str, tuple[str, list[str], Figure]] = {}
     paper = paper_of(study.spec.env)
     for rollout in sorted(fits.points["rollout"].unique()):
@@ -74,7 +75,7 @@ def draw(
         drawn["noise-scale"] = (
             "Noise scale along the runs",
             [
-                sentences.noise_scale(fits),
+                sentences.noise_scale(fits, judged),
                 "Left: simple noise scale of every seed at the learning rate that served the hardest goal best, a "
                 "colour a batch size; gaps are where it is unknown. Right: geometric mean over seeds "
                 "where each goal is reached, with 95 % intervals.",

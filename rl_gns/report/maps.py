@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_gns.analysis import RolloutLaw
-from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, legend_below, log_scale, panels, short, with_ends
+from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, legend_below, log_scale, panels, with_ends
 from rl_gns.studies.fits import Fits
+from rl_gns.studies.words import short
 
 MARGIN = 1.6
 

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from rl_gns.report.style import short
-from rl_gns.studies.fits import Fits
+from rl_gns.analysis.claims import Claim
+from rl_gns.analysis.laws import EXPONENT_BOUNDS
+from rl_gns.studies.fits import TOLD, Fits
+from rl_gns.studies.words import counted, ends, rounded, said, short, spread
 
 
 def fronts(fits: Fits, rollout: int) -> str:
-    """Critical batches of one rollout length, and how well the law holds."""
+    """Critical batches of one rollout length, and on how many fronts the law is told to be the best one."""
     rows = fits.fronts[fits.fronts["rollout"] == rollout]
     known = rows[rows["b_crit"].notna()]
-    said = [f"{spread(row, 'b_crit')} at {row['goal']:g}" for _, row in known.iterrows()]
-    parts = [f"B_crit is {', '.join(said)}." if said else "B_crit can't be told at any goal."]
+    values = [f"{spread(row, 'b_crit')} at {row['goal']:g}" for _, row in known.iterrows()]
+    parts = [f"B_crit is {', '.join(values)}." if values else "B_crit can't be told at any goal."]
     for note, some in rows[rows["b_crit"].isna()].groupby("note"):
         goals = ", ".join(f"{goal:g}" for goal in some["goal"])
         parts.append(f"At {goals}: {note}.")
     compared = rows[rows["best_law"] != ""]
     if len(compared):
-        wins = int((compared["best_law"] == "hyperbola").sum())
+        best = compared["best_law"].tolist()
+        wins, open_ = best.count("hyperbola"), best.count("can't tell")
         parts.append(
-            f"The hyperbola is the best of four laws by AIC on {wins} of {len(compared)} fronts; "
-            f"typical residual of ln S: {compared['rms_log_residual'].median():.2f}."
+            f"By more than {TOLD:g} in AIC the hyperbola is the best of four laws on {wins} of "
+            f"{counted(len(compared), 'front')}, another (a power law, S as 1/B, a constant) on "
+            f"{len(compared) - wins - open_}; on {open_} it can't be told. "
+            f"Typical residual of ln S: {compared['rms_log_residual'].median():.2f}."
         )
     bounds = int(rows["censored"].sum())
     if bounds:
-        parts.append(f"{bounds} seeds did not reach their goal and count as lower bounds.")
+        count = "counts as a lower bound" if bounds == 1 else "count as lower bounds"
+        parts.append(f"{counted(bounds, 'seed')} did not reach the goal and {count}.")
     return " ".join(parts)
 
 
@@ -39,9 +46,10 @@ def critical_batch(fits: Fits) -> str:
         return "No front gives both a critical batch and a noise scale."
     within = int(((ratio >= 0.1) & (ratio <= 10)).sum())
     return (
-        f"Mean B_simple over B_crit: median {ratio.median():.2g}, from {ratio.min():.2g} to {ratio.max():.2g} over "
-        f"{len(ratio)} fronts; {within} of them within a factor of 10 of one, which is what the "
-        f"theory claims. The paper's own, at the hardest goals of Atari games, are 1.1 to 6.7."
+        f"Mean B_simple over B_crit: median {rounded(ratio.median())}, from {rounded(ratio.min())} to "
+        f"{rounded(ratio.max())} over {counted(len(ratio), 'front')}; {within} of them within a "
+        "factor of 10 of one, which is what the theory claims. The paper's own, at the hardest goals of Atari games, "
+        "are 1.1 to 6.7."
     )
 
 
@@ -55,17 +63,30 @@ def learning_rates(fits: Fits) -> str:
     first, last = hardest.iloc[0], hardest.iloc[-1]
     met = fits.points[~fits.points["censored"]]
     parts = [
-        f"To score {goal:g} the best rate goes from {spread(first, 'learning_rate')} at a batch of "
-        f"{short(first['batch'])} to {spread(last, 'learning_rate')} at {short(last['batch'])}.",
+        f"To score {goal:g} the best rate goes from {_rate(first)} at a batch of {short(first['batch'])} to "
+        f"{_rate(last)} at {short(last['batch'])}.",
         f"{int(met['at_edge'].sum())} of {len(met)} best rates are the least or greatest tried: bounds, not optima.",
     ]
     told = fits.rates[fits.rates["batch"].notna()] if "batch" in fits.rates else fits.rates[:0]
     if len(told):
-        exponents = f"a from {told['exponent'].min():.2g} to {told['exponent'].max():.2g}"
-        parts.append(f"B* can be told on {len(told)} of {len(fits.rates)} fronts, {exponents}.")
+        least, most = float(told["exponent"].min()), float(told["exponent"].max())
+        exponents = f"a is {least:.3g}" if least == most else f"a from {least:.3g} to {most:.3g}"
+        parts.append(f"B* can be told on {len(told)} of {counted(len(fits.rates), 'front')}, {exponents}.")
+        if edges := int(told["exponent"].isin(EXPONENT_BOUNDS).sum()):
+            both = " or ".join(f"{end:g}" for end in EXPONENT_BOUNDS)
+            parts.append(
+                f"On {edges} of them a is at an end of what is searched, {both}: a bound, no estimate."
+            )
     else:
         parts.append("B* can't be told on any front.")
     return " ".join(parts)
+
+
+def _rate(row: pd.Series) -> str:
+    """A cell's best learning rate; where all its seeds have the same there is no scatter to make an interval of."""
+    if row["reached"] > 1 and row["learning_rate_low"] == row["learning_rate_high"]:
+        return f"{rounded(row['learning_rate'])} (the same in {counted(int(row['reached']), 'seed')})"
+    return spread(row, "learning_rate")
 
 
 def two_axes(fits: Fits) -> list[str]:
@@ -74,16 +95,16 @@ def two_axes(fits: Fits) -> list[str]:
     if len(fits.exchange):
         goal = fits.exchange["goal"].max()
         rows = fits.exchange[fits.exchange["goal"] == goal].sort_values("batch")
-        said = []
+        wins = []
         for word, some in rows.groupby("wins", sort=False):
             batches = ", ".join(
-                f"{short(row['batch'])} ({row['ratio']:.2g}, {row['low']:.2g} to {row['high']:.2g})"
+                f"{short(row['batch'])} ({rounded(row['ratio'])}, {ends(row['low'], row['high'])})"
                 for _, row in some.iterrows()
             )
-            said.append(f"{word} at {batches}")
+            wins.append(f"{word} at {batches}")
         first = rows.iloc[0]
         lines.append(
-            f"Which wins at an equal batch, to score {goal:g}: {'; '.join(said)}. In brackets: updates with rollouts "
+            f"Which wins at an equal batch, to score {goal:g}: {'; '.join(wins)}. In brackets: updates with rollouts "
             f"of {first['longer']} over updates with rollouts of {first['shorter']}; below 1 the longer ones win."
         )
     if fits.prediction is not None:
@@ -95,39 +116,35 @@ def two_axes(fits: Fits) -> list[str]:
     return lines
 
 
-def noise_scale(fits: Fits) -> str:
-    """Whether the noise scale at equal score depends on the batch, at the hardest goal and shortest rollout."""
+def noise_scale(fits: Fits, judged: Sequence[Claim] = ()) -> str:
+    """Whether the noise scale at equal score depends on the batch: claim N7, beside the ends of the hardest goal's.
+
+    What single batches have differs by chance too, so that the largest over the least says nothing.
+    """
     cells = fits.cells[fits.cells["noise_scale"].notna()]
     if cells.empty:
         return "The noise scale is known at no goal."
-    shortest = cells[cells["rollout"] == cells["rollout"].min()]
-    rows = shortest[shortest["goal"] == shortest["goal"].max()].sort_values("batch")
-    first, last = rows.iloc[0], rows.iloc[-1]
-    factor = rows["noise_scale"].max() / rows["noise_scale"].min()
-    return (
-        f"Where score {first['goal']:g} is reached the noise scale is {spread(first, 'noise_scale')} at a batch of "
-        f"{short(first['batch'])} and {spread(last, 'noise_scale')} at {short(last['batch'])}; over all batches it "
-        f"varies {factor:.2g} times. Theory has it independent of the batch at well-tuned learning rates."
-    )
+    shortest = fits.cells[fits.cells["rollout"] == cells["rollout"].min()]
+    goal = shortest[shortest["noise_scale"].notna()]["goal"].max()
+    rows = shortest[(shortest["goal"] == goal) & (shortest["reached"] > 0)].sort_values("batch")
+    known, unknown = rows[rows["noise_scale"].notna()], rows[rows["noise_scale"].isna()]
+    values = [
+        f"{spread(row, 'noise_scale')} at a batch of {short(row['batch'])}" for _, row in _ends_of(known)
+    ]
+    parts = [f"Where score {goal:g} is reached the noise scale is {' and '.join(values)}."]
+    if len(unknown):
+        parts.append(f"It is unknown at {', '.join(short(batch) for batch in unknown['batch'])}.")
+    for claim in (claim for claim in judged if claim.code == "N7"):
+        if claim.measured.value > 0:
+            parts.append(
+                f"Over an eightfold batch at tuned rates it changes by a factor of {said(*claim.measured)} "
+                f"({claim.why}; claim N7: {claim.verdict}). Theory has it independent of the batch, 1."
+            )
+        else:
+            parts.append(f"How it changes with the batch can't be told: {claim.why}.")
+    return " ".join(parts)
 
 
-def spread(row: pd.Series, name: str) -> str:
-    """E.g. "62 (4 to 410)"; without the brackets where there is no interval."""
-    value, low, high = (float(row[column]) for column in (name, f"{name}_low", f"{name}_high"))
-    if not math.isfinite(value):
-        return "unknown"
-    if not (math.isfinite(low) or math.isfinite(high)):
-        return rounded(value)
-    if not math.isfinite(high):
-        return f"{rounded(value)} (at least {rounded(low)})"
-    if not math.isfinite(low):
-        return f"{rounded(value)} (at most {rounded(high)})"
-    return f"{rounded(value)} ({rounded(low)} to {rounded(high)})"
-
-
-def rounded(value: float) -> str:
-    """Two digits, or three where the first is 1: what such intervals are worth."""
-    if value == 0:
-        return "0"
-    order = math.floor(math.log10(abs(value)))
-    return short(round(value, 2 - order if abs(value) < 2 * 10**order else 1 - order))
+def _ends_of(rows: pd.DataFrame) -> list[tuple[Any, pd.Series]]:
+    """Its first and last row, once where they are the same."""
+    return list(rows.iloc[sorted({0, len(rows) - 1})].iterrows())

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from rl_gns.report.claims import closest_shown, shown, tables_of
 from rl_gns.report.contents import draw
-from rl_gns.report.page import Section, page
-from rl_gns.report.tables import progress_table, runs_table, tables, to_html
+from rl_gns.report.findings import findings, title
+from rl_gns.report.page import Section, Table, page
+from rl_gns.report.tables import progress_table, run_links, runs_table, tables, to_html, with_notes
 from rl_gns.studies import claims, predictors
 from rl_gns.studies.fitting import fit_study, report_folder
 from rl_gns.studies.results import Outcome
@@ -40,40 +41,51 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
     path = path or report_folder(study) / "report.html"
     outcomes = study.outcomes()
     fits = fit_study(study, seed, bootstrap, outcomes)
-    drawn = draw(study, fits, outcomes)
+    scope = of_study(study, outcomes, fits, seed)
+    judged = claims.claims([scope])
+    drawn = draw(study, fits, outcomes, judged)
     sections = []
-    for name, (title, said, figure) in drawn.items():
+    for name, (heading, said, figure) in drawn.items():
         svg = rendered(figure, "svg")
         put(path.parent / "figures" / f"{name}.svg", svg)
         put(path.parent / "figures" / f"{name}.png", rendered(figure, "png"))
-        sections.append(Section(title, said, svg))
+        sections.append(Section(heading, said, svg))
     runs = runs_table(study, outcomes)
-    scope = of_study(study, outcomes, fits, seed)
-    judged = claims.claims([scope])
     smoothing = smoothing_table(study, outcomes, seed, bootstrap)
-    found = {**fits.tables(), "smoothing": smoothing, "runs": runs, **tables_of([scope])}
-    write_tables(path.parent / "tables", found)
+    written = {**fits.tables(), "smoothing": smoothing, "runs": runs, **tables_of([scope])}
+    write_tables(path.parent / "tables", written)
     put(path.parent / "tables" / "metrics.parquet", parquet(metrics_of_all(study, outcomes)))
-    head = [
-        *summary(study, outcomes),
-        f"What the paper claims, tested on this study: {claims.tally(judged)}.",
-    ]
+    found = findings(study, scope, judged, outcomes)
     order = predictors.closest([scope])
     judgement = [
-        ("What the paper claims", to_html(shown(judged).drop(columns="runs"), words=True)),
-        (f"What predicts B_crit: {predictors.sentence(order)}", to_html(closest_shown(order), words=True)),
+        Table(
+            "What the paper claims",
+            with_notes(to_html(shown(judged), words=True)),
+            f"{claims.tally(judged)}.",
+        ),
+        Table(
+            "Runs behind the claims",
+            run_links(claims.notes(judged)),
+            "By the numbers in the last column above.",
+        ),
+        Table("What predicts B_crit", to_html(closest_shown(order), words=True), predictors.sentence(order)),
     ]
     if fits.left_out:
-        head.insert(0, fits.left_out)
+        found.insert(0, fits.left_out)
     progress, first = progress_table(study, outcomes), []
     if len(progress):
-        head.insert(0, unfinished(progress))
-        first = [("How far each cell is", to_html(progress))]
-    source = study.path.read_text()
-    return put(
-        path,
-        page(study.name, head, sections, judgement + tables(fits, runs, smoothing), source, first).encode(),
+        found.insert(0, unfinished(progress))
+        first = [Table("How far each cell is", to_html(progress))]
+    text = page(
+        title(study.spec),
+        found,
+        summary(study, outcomes),
+        sections,
+        judgement + tables(fits, runs, smoothing),
+        study.path.read_text(),
+        first,
     )
+    return put(path, text.encode())
 
 
 def unfinished(progress: pd.DataFrame) -> str:
@@ -106,11 +118,11 @@ def metrics_of_all(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFram
 
 
 def summary(study: Study, outcomes: Mapping[str, Outcome]) -> list[str]:
-    """Lines at the head of the page."""
+    """What the page is of, under its findings."""
     spec = study.spec
     sizes = ("environments", spec.num_envs) if spec.batch is None else ("batches", spec.batch)
     return [
-        f"{spec.env}, {spec.algo}; {sizes[0]} {', '.join(map(str, sizes[1]))}; "
+        f"{study.name}: {spec.env}, {spec.algo}; {sizes[0]} {', '.join(map(str, sizes[1]))}; "
         f"rollouts {', '.join(map(str, spec.rollout))}; seeds {', '.join(map(str, spec.seeds))}",
         f"{spec.observations:,.0f} observations per run at most; "
         f"goals {', '.join(f'{goal:g}' for goal in spec.goals)}; "

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike
 
+from rl_gns.studies.words import short
+
 GREY = "#8a8a8a"
 BLUE, ORANGE, GREEN = "#1f5fa8", "#d9730d", "#3a8a4d"
 MOST_TICKS = 8
@@ -64,16 +66,6 @@ def legend_above(figure: Figure, axes: Iterable[Axes], title: str | None = None)
             fontsize=8,
             frameon=False,
         )
-
-
-def short(value: float) -> str:
-    """A number as it is said: 0.004, 12, 1,500, 20k, 3M."""
-    size = abs(value)
-    if size >= 1e6:
-        return f"{value / 1e6:.3g}M"
-    if size >= 1e4:
-        return f"{value / 1e3:.3g}k"
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"
 
 
 def with_ends(

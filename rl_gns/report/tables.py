@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from rl_gns.report.sentences import rounded, spread
+from rl_gns.report.page import Table
 from rl_gns.studies.fits import Fits
 from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
+from rl_gns.studies.words import counted, spread
 
 
-def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[tuple[str, str]]:
-    """(title, HTML) of every table of the page."""
-    extra = ["determined", *(name for name in fits.fronts.columns if str(name).startswith("aic_"))]
+def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[Table]:
+    """Every table of the page that is not about claims; the rows of `Every run` have the ids that `run_links` names."""
+    extra = [
+        "determined",
+        *(name for name in fits.fronts if str(name).startswith("aic_") and name != "aic_lead"),
+    ]
     shown: list[tuple[str, pd.DataFrame]] = [
         ("Fronts", fits.fronts.drop(columns=extra)),
         ("Fronts by half-life of the score, whose lag is in E_min", smoothing),
@@ -28,9 +33,27 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[tupl
         ("Equal batch: updates, longer over shorter rollouts", fits.exchange.rename(columns=_RATIO)),
         ("Adaptive batch", fits.turning),
         ("Every cell, over seeds", fits.cells),
-        ("Every run", runs),
     ]
-    return [(title, to_html(merged(frame))) for title, frame in shown if len(frame)]
+    found = [Table(title, to_html(merged(frame))) for title, frame in shown if len(frame)]
+    return [
+        *found,
+        Table("Every run", re.sub(r"<tr>(\s*<td>([^<]*)</td>)", r'<tr id="run-\2">\1', to_html(runs))),
+    ]
+
+
+def with_notes(claims: str) -> str:
+    """The table of claims with its notes as links to the paragraphs of `run_links`."""
+    return re.sub(r"<td>\[(\d+)\]</td>", r'<td><a href="#runs-\1">[\1]</a></td>', claims)
+
+
+def run_links(named: pd.DataFrame) -> str:
+    """A paragraph per note of `claims.notes`, each run a link to its row."""
+    parts = []
+    for number, some in named.groupby("note"):
+        ids = [html.escape(run.partition("/")[2]) for run in some["run"]]
+        links = " ".join(f'<a href="#run-{name}">{name}</a>' for name in ids)
+        parts.append(f'<p class="ids" id="runs-{number}">[{number}] {counted(len(ids), "run")}: {links}</p>')
+    return "\n".join(parts)
 
 
 _RATIO = {"low": "ratio_low", "high": "ratio_high"}
@@ -44,18 +67,10 @@ def merged(frame: pd.DataFrame) -> pd.DataFrame:
         if stem != name and stem in frame.columns:
             continue
         if f"{name}_low" in frame.columns and f"{name}_high" in frame.columns:
-            shown[name] = [_cell(row, name) for _, row in frame.iterrows()]
+            shown[name] = [spread(row, name, none="–") for _, row in frame.iterrows()]
         else:
             shown[name] = frame[name]
     return pd.DataFrame(shown)
-
-
-def _cell(row: pd.Series, name: str) -> str:
-    low, high = float(row[f"{name}_low"]), float(row[f"{name}_high"])
-    if math.isfinite(float(row[name])) or not (math.isfinite(low) or math.isfinite(high)):
-        text = spread(row, name)
-        return "–" if text == "unknown" else text
-    return " to ".join(rounded(end) if math.isfinite(end) else "?" for end in (low, high))
 
 
 def runs_table(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from rl_gns.studies import noise_claims as noise
 from rl_gns.studies.front_claims import front_claims
 from rl_gns.studies.noise_claims import noise_claims
 from rl_gns.studies.scope import Scope
+from rl_gns.studies.words import counted
 
 ALL, PAPERS = "all Atari studies", "paper's own fronts"
 """Scopes of the claims about many games; the bands are of Atari, so other tasks are not among them."""
@@ -91,7 +92,9 @@ def _over(
     if not known:
         return unknown(code, says, ALL, band, "no study has it", runs)
     measured = over_tasks(known, function, np.random.default_rng(0))
-    why = f"{sum(map(len, known))} fronts of {len(known)} studies"
+    why = f"{counted(sum(map(len, known)), 'front')} of {len(known)} " + (
+        "study" if len(known) == 1 else "studies"
+    )
     made = claim(code, says, ALL, band, measured, why, runs)
     return made if len(known) >= FEWEST_TASKS else _too_few(made, len(known))
 
@@ -108,7 +111,7 @@ def _games(code: str, least: int, single: Sequence[Claim]) -> Claim:
 
 
 def _too_few(made: Claim, tasks: int) -> Claim:
-    return made.because(f"{tasks} tasks, fewer than {FEWEST_TASKS}")
+    return made.because(f"{counted(tasks, 'task')}, fewer than {FEWEST_TASKS}")
 
 
 def _shares(found: list[float], tasks: int, runs: list[str]) -> list[Claim]:
@@ -122,7 +125,7 @@ def _shares(found: list[float], tasks: int, runs: list[str]) -> list[Claim]:
     rows = []
     for code, where, least, low, high in wanted:
         hits = sum(low <= value <= high for value in found)
-        why = f"{hits} of {len(found)} fronts, counted as if independent"
+        why = f"{hits} of {counted(len(found), 'front')}, counted as if independent"
         made = claim(code, f"{says} {where}", ALL, Band(low=least), share(hits, len(found)), why, runs)
         rows.append(made if tasks >= FEWEST_TASKS else _too_few(made, tasks))
     return rows
@@ -140,17 +143,17 @@ def _tasks(scopes: list[Scope], runs: list[str]) -> list[Claim]:
     says = "correlation of ln B_simple and ln B_crit over tasks, hardest goals (paper 0.89)"
     band = Band(low=0.7)
     if len(pairs) < 4:
-        row = unknown("F1", says, ALL, band, f"{len(pairs)} tasks have both; it takes 8", runs)
+        row = unknown("F1", says, ALL, band, f"tasks that have both: {len(pairs)}; it takes 8", runs)
     else:
         x, y = np.array(pairs).T
         r = float(np.corrcoef(x, y)[0, 1])
         half = 1.96 / math.sqrt(len(pairs) - 3)  # Fisher's z
         ends = np.tanh([np.arctanh(r) - half, np.arctanh(r) + half])
-        row = claim("F1", says, ALL, band, Interval(r, *map(float, ends)), f"{len(pairs)} tasks", runs)
-        row = row if len(pairs) >= 8 else row.because(f"{len(pairs)} tasks; it takes 8")
+        row = claim("F1", says, ALL, band, Interval(r, *map(float, ends)), counted(len(pairs), "task"), runs)
+        row = row if len(pairs) >= 8 else row.because(f"{counted(len(pairs), 'task')}; it takes 8")
     near = sum(abs(a - b) <= math.log(10) for a, b in pairs)
     says = "share of tasks within a factor of 10 of B_simple = B_crit"
-    why = f"{near} of {len(pairs)} tasks"
+    why = f"{near} of {counted(len(pairs), 'task')}"
     return [row, claim("F1b", says, ALL, Band(low=0.8), share(near, len(pairs)), why, runs)]
 
 

@@ -15,10 +15,14 @@ from typing import Any
 import pandas as pd
 
 from rl_gns.analysis import Front, Interval, LearningRateLaw, RolloutLaw, fit_front, fit_learning_rates
+from rl_gns.analysis.laws import EXPONENT_BOUNDS
 from rl_gns.errors import UserError
 from rl_gns.studies.axes import number, turning, two_axes
 from rl_gns.studies.predicted import Prediction, compare
 from rl_gns.studies.seeds import over_seeds
+
+TOLD = 2.0
+"""Of AIC: by how much less one law's must be for it to be told to be the better one (Burnham & Anderson 2002)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +104,7 @@ FRONT_SHOWN = [
     "censored",
     "noise_scale",
     "mean_noise_scale",
+    "aic_lead",
     "best_law",
     "note",
 ]
@@ -235,9 +240,24 @@ def _front_row(front: Front, cell: pd.DataFrame, seed: int) -> dict[str, Any]:
     row["ratio"] = row["mean_noise_scale"] / row["b_crit"]
     row["rates_at_edge"] = int(met["at_edge"].sum())
     row |= {f"aic_{name}": value for name, value in front.aic.items()}
-    row["best_law"] = min(front.aic, key=lambda name: front.aic[name]) if front.aic else ""
+    row["aic_lead"] = aic_lead(front)
+    row["best_law"] = best_law(front)
     row["note"] = f"can't tell: {front.note}" if front.b_crit is None else front.note
     return row
+
+
+def aic_lead(front: Front) -> float:
+    """By how much the hyperbola's AIC is below that of its best rival; NaN where there is no AIC."""
+    rivals = [value for name, value in front.aic.items() if name != "hyperbola"]
+    return min(rivals) - front.aic["hyperbola"] if rivals else math.nan
+
+
+def best_law(front: Front) -> str:
+    """The law whose AIC is below all others' by more than `TOLD`; "can't tell" where none is, "" without AIC."""
+    if not front.aic:
+        return ""
+    first, second = sorted(front.aic, key=lambda name: front.aic[name])[:2]
+    return first if front.aic[second] - front.aic[first] > TOLD else "can't tell"
 
 
 def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRateLaw | None, dict[str, Any]]:
@@ -257,7 +277,10 @@ def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRa
     except ValueError as error:
         return None, {**dict.fromkeys(names, math.nan), "note": f"can't tell: {error}"}
     row: dict[str, Any] = {name: number(getattr(law, name)) for name in names}
-    return law, {**row, "note": f"can't tell B*: {law.note}" if law.batch is None else law.note}
+    notes = [f"can't tell B*: {law.note}" if law.batch is None else law.note]
+    if law.exponent in EXPONENT_BOUNDS:
+        notes.append(f"a is at the end of what is searched, {law.exponent:g}")
+    return law, {**row, "note": "; ".join(note for note in notes if note)}
 
 
 def titled(title: str, frame: pd.DataFrame, columns: list[str] | None = None) -> str:

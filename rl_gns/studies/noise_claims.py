@@ -28,6 +28,7 @@ from rl_gns.studies.front_claims import _over
 from rl_gns.studies.predictors import OWN, pooled, rows_of
 from rl_gns.studies.scope import Key, Scope, coverage
 from rl_gns.studies.seeds import over_seeds
+from rl_gns.studies.words import counted, ends, rounded
 
 GROWTH, FLAT = Band(low=4), Band(0.7, 2.5)
 RATIO, MEAN_RATIO, ALIKE = Band(3, 12), Band(0.7, 8), Band(0.5, 2)
@@ -94,7 +95,7 @@ def _published(scope: Scope) -> list[Claim]:
         rows.append(claim("N1", says, scope.name, WITHIN_THREE, measured, both, scope.runs(key)))
         e_min = theirs[key[1]]["e_min"]
         measured = _over_published(front.e_min, front.e_min_low, front.e_min_high, e_min)
-        why = f"published {e_min:.2g}; band as N1's"
+        why = f"published {rounded(e_min)}; band as N1's"
         rows.append(
             claim("N1e", f"{SAYS['N1e']}, {goal}", scope.name, WITHIN_THREE, measured, why, scope.runs(key))
         )
@@ -227,7 +228,7 @@ def _transient(scope: Scope) -> Claim:
     if rows.empty:
         return unknown("N8", SAYS["N8"], scope.name, SPIKE, f"B_simple is unknown before it or after; {rule}")
     bounds = int(rows["is_bound"].sum())
-    extremes = f"greatest over least reading of {len(rows)} runs, above 1 where nothing changed too; {rule}"
+    extremes = f"greatest over least reading of {counted(len(rows), 'run')}, above 1 where nothing changed too; {rule}"
     if bounds:
         extremes = f"{bounds} of them know a lower bound only; {extremes}"
     runs = [f"{scope.name}/{name}" for name in rows["id"]]
@@ -249,14 +250,11 @@ def _parts(scope: Scope) -> Claim:
         if {"policy", "value"} <= set(wide.columns) and len(known := wide.dropna()):
             value = over_seeds(known["policy"] / known["value"])
             runs = [f"{scope.name}/{name}" for name in known.index]
-            return claim(
-                "N9", SAYS["N9"], scope.name, PARTS, value, f"goal {goal:g}, {len(known)} runs", runs
-            )
+            why = f"goal {goal:g}, {counted(len(known), 'run')}"
+            return claim("N9", SAYS["N9"], scope.name, PARTS, value, why, runs)
     bounds = parts.groupby("part")["at_least"].min()
-    said = ", ".join(
-        f"{part} at least {bound:.3g}" for part, bound in bounds.items() if not math.isnan(bound)
-    )
-    why = "no run knows both" + (f" ({said})" if said else "")
+    known = [f"{part} {ends(bound, math.nan)}" for part, bound in bounds.items() if bound > 0]
+    why = "no run knows both" + (f" ({', '.join(known)})" if known else "")
     return unknown("N9", SAYS["N9"], scope.name, PARTS, why, scope.runs())
 
 

@@ -18,6 +18,7 @@ from rl_gns.studies.plan import PlannedRun, best_rate, cell_found, correlation_c
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.seeds import over_seeds
 from rl_gns.studies.study import Study
+from rl_gns.studies.words import ends, spread
 from rl_gns.training.correlation import gram_of
 
 
@@ -46,15 +47,15 @@ class Prediction:
         )
 
     def _parts_sentence(self) -> list[str]:
-        said = []
+        parts = []
         for _, row in self.parts.iterrows():
             if math.isnan(row["noise_scale"]):
-                said.append(f"{row['part']} unknown, at least {row['at_least']:.3g}")
+                bound = ends(row["at_least"], math.nan, "")
+                parts.append(f"{row['part']} unknown" + (f", {bound}" if bound else ""))
             else:
-                ends = f"{row['noise_scale_low']:.3g} to {row['noise_scale_high']:.3g}"
-                said.append(f"{row['part']} {row['noise_scale']:.3g} ({ends})")
+                parts.append(f"{row['part']} {spread(row, 'noise_scale')}")
         what = "Simple noise scale at the end of these runs, of each term of the loss alone, in observations"
-        return [f"{what}: {', '.join(said)}."] if said else []
+        return [f"{what}: {', '.join(parts)}."] if parts else []
 
     def sentences(self, predicted: pd.DataFrame) -> list[str]:
         """Where prediction and measurement part, for the hardest goal; `predicted` is `Fits.predicted`."""
@@ -176,7 +177,7 @@ def _words(rows: pd.DataFrame, verdict: str, ratio: str, what: str) -> str:
     parts = []
     for word, says in (("part", "they part"), ("agree", "they agree"), ("can't tell", "can't tell")):
         some = [
-            f"{row['rollout']} ({row[ratio]:.2g}, {row[ratio + '_low']:.2g} to {row[ratio + '_high']:.2g})"
+            f"{row['rollout']} ({spread(row, ratio).replace(' (', ', ', 1).removesuffix(')')})"
             if math.isfinite(row[ratio])
             else str(row["rollout"])
             for _, row in rows[rows[verdict] == word].iterrows()

@@ -21,6 +21,7 @@ from rl_gns.studies.fits import Fits
 from rl_gns.studies.results import Outcome, noise_until
 from rl_gns.studies.seeds import UNKNOWN, over_seeds
 from rl_gns.studies.study import Study
+from rl_gns.studies.words import counted, ends, said
 
 if TYPE_CHECKING:
     from rl_gns.studies.scope import Key, Scope
@@ -33,7 +34,7 @@ NAMES = {
     "policy": "B_simple, policy loss alone",
     "value": "B_simple, value loss alone",
     "entropy": "B_simple, entropy bonus alone",
-    "total": "B_simple, with the parts",
+    "total": "B_simple of the whole loss, measured with its parts",
     "optimizer": "B_simple in the optimizer's metric",
     "normalized": "B_simple, every update counted alike",
     "fisher": "B_noise, Fisher-weighted",
@@ -244,45 +245,46 @@ def closest(scopes: list[Scope]) -> pd.DataFrame:
 def sentence(order: pd.DataFrame) -> str:
     """Which comes closest, by how much; "none" where none is within a factor of two for certain.
 
-    One that is known on more than half of the fronts is named; those known on fewer that are closer there come next.
+    Closest is whose average is nearest to one, whether or not its interval has two ends, among those known on more than
+    half of the fronts; those known on fewer that are closer there come next. Where the closest has no two ends, the
+    closest that has them is named too.
     """
     known = order[order["ratio"].notna()]
     if known.empty:
         return "No predictor can be put beside a critical batch yet."
     broad = known[2 * known["fronts"] > known["of"]]
-    best = (known if broad.empty else broad).iloc[0]
+    broad = known if broad.empty else broad
+    best = broad.iloc[0]
     place = known["predictor"].tolist().index(best["predictor"])
-    name, ends = NAMES.get(best["predictor"], best["predictor"]), _ends(best)
-    fronts = f"{best['fronts']} of {best['of']} fronts" + _lost(best)
-    said = f"{name}, at {best['ratio']:.2g} times B_crit ({ends}; {fronts})"
-    closer, rest = _listed(known.iloc[:place]), _listed(known.iloc[place + 1 :])
-    tail = f" Closer on the few fronts where they are known: {closer}." if closer else ""
-    tail += f" The others: {rest}." if rest else ""
-    missing = order[order["ratio"].isna()]["predictor"].tolist()
-    tail += f" Unknown on every front: {', '.join(missing)}." if missing else ""
+    closest_is = f"{_named(best)}, at {_ratio(best)}"
     low, high = best["ratio_low"], best["ratio_high"]
     if low >= 0.5 and high <= 2:
-        return f"{said[0].upper()}{said[1:]}, comes closest and is within a factor of two.{tail}"
-    if high < 0.5 or low > 2:
-        return f"None comes within a factor of two of B_crit; the closest is {said}.{tail}"
-    return f"None is certain to be within a factor of two of B_crit; the closest is {said}.{tail}"
+        parts = [f"{closest_is[0].upper()}{closest_is[1:]}, comes closest and is within a factor of two."]
+    elif high < 0.5 or low > 2:
+        parts = [f"None comes within a factor of two of B_crit; the closest is {closest_is}."]
+    else:
+        parts = [f"None is certain to be within a factor of two of B_crit; the closest is {closest_is}."]
+    bounded = broad[np.isfinite(broad["ratio_high"]) & (broad["ratio_low"] > 0)]
+    if len(bounded) and bounded.iloc[0]["predictor"] != best["predictor"]:
+        other = bounded.iloc[0]
+        parts.append(f"Of those whose interval has two ends it is {_named(other)}, at {_ratio(other)}.")
+    if place:
+        closer = "; ".join(f"{_named(row)}, {_ratio(row)}" for _, row in known.iloc[:place].iterrows())
+        parts.append(f"Closer on the few fronts where they are known: {closer}.")
+    missing = [NAMES.get(name, name) for name in order[order["ratio"].isna()]["predictor"]]
+    parts += [f"Unknown on every front: {'; '.join(missing)}."] if missing else []
+    return " ".join(parts)
 
 
-def _listed(rows: pd.DataFrame) -> str:
-    said = [
-        f"{row['predictor']} {row['ratio']:.2g} ({_ends(row)}; {row['fronts']} fronts{_lost(row)})"
-        for _, row in rows.iterrows()
-    ]
-    return ", ".join(said)
+def _named(row: pd.Series) -> str:
+    return str(NAMES.get(row["predictor"], row["predictor"]))
 
 
-def _lost(row: pd.Series) -> str:
-    return f", no signal on {row['lost']} more" if row["lost"] else ""
-
-
-def _ends(row: pd.Series) -> str:
-    low, high = float(row["ratio_low"]), float(row["ratio_high"])
-    return "no interval" if math.isnan(low) or math.isnan(high) else f"{low:.2g} to {high:.2g}"
+def _ratio(row: pd.Series) -> str:
+    fronts = f"{row['fronts']} of {counted(row['of'], 'front')}"
+    lost = f", no signal on {row['lost']} more" if row["lost"] else ""
+    interval = ends(row["ratio_low"], row["ratio_high"])
+    return f"{said(row['ratio'], math.nan, math.nan)} times B_crit ({interval}; {fronts}{lost})"
 
 
 def _geometric(values: np.ndarray, axis: int) -> Any:

@@ -1,5 +1,6 @@
 """A study's file: what to sweep, until which goals, on which budget. It plans nothing and runs nothing.
 
+title = "CartPole, two axes"    # optional: what its page is called
 env = "gym:CartPole-v1"         # as for `rl-gns train`
 algo = "a2c"
 goals = [50, 100, 200]          # scores of full games, ascending; a run stops at the last
@@ -101,6 +102,7 @@ class StudySpec:
     correlation: CorrelationSpec | None
     """None: not measured beside the grid."""
     train: dict[str, Any]
+    title: str = ""
     runs_of: tuple[str, ...] = ()
     """Other studies' folders or files, from this one's folder: what they have packed need not be trained again."""
 
@@ -214,6 +216,7 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         auto=_auto(_table(raw, "auto")),
         correlation=_correlation(raw, max(num_envs) if batch is None else max(batch) // max(rollout)),
         train=train_table.check(_table(raw, "train"), _known),
+        title=_title(raw),
         runs_of=_paths(raw, "runs_of"),
     )
     for name in ("patience", "keep"):
@@ -229,6 +232,13 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         except UserError as error:
             raise UserError(f"the run with {count} environments x {steps}: {error}") from None
     return spec
+
+
+def _title(raw: Mapping[str, Any]) -> str:
+    title = raw.get("title", "")
+    if not isinstance(title, str) or title != " ".join(title.split()) or ("title" in raw and not title):
+        raise UserError(f"title must be one line of text, got {title!r}")
+    return title
 
 
 def _sizes(grid: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...] | None]:

@@ -72,7 +72,11 @@ FIGURES = 6
 def test_page_is_self_contained(study: Study, path: Path) -> None:
     text = path.read_text()
     assert text.count("<img ") == FIGURES
-    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    links, ids = set(re.findall(r'href="#([^"]*)"', text)), re.findall(r' id="([^"]*)"', text)
+    assert links <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert {f"run-{run.id}" for run in study.plan()} <= links
     assert "<script" not in text
     for run in study.plan():
         assert f"<td>{run.id}</td>" in text
@@ -89,17 +93,42 @@ def test_page_is_self_contained(study: Study, path: Path) -> None:
 
 def test_every_figure_comes_with_a_sentence_of_what_is_seen(path: Path) -> None:
     text = path.read_text()
-    for heading in re.findall(r"<h2>(.*?)</h2>\n<p class=\"seen\">(.*?)</p>", text):
+    for heading in re.findall(r"<h2 id=\"[^\"]*\">(.*?)</h2>\n<p class=\"seen\">(.*?)</p>", text):
         assert re.search(r"\d", heading[1]), heading
     assert text.count('<p class="seen">') >= FIGURES
     assert "B_crit is " in text
     assert "more environments at" in text or "longer rollouts at" in text or "can&#x27;t tell at" in text
 
 
+def test_the_page_begins_with_a_title_and_what_came_out(path: Path) -> None:
+    text = path.read_text()
+    assert (
+        "<h1>CartPole-v1 under A2C: updates to score 100 and 200 over batch size and rollout length</h1>"
+        in text
+    )
+    found = re.findall(r"<li>(.*?)</li>", text.partition("<nav")[0])
+    assert 3 <= len(found) <= 5
+    assert found[0].startswith("B_crit, in observations: ")
+    assert "to score 200 with rollouts of 20" in found[0]
+    assert found[1].startswith("E_min, in observations: ")
+    assert found[-1].startswith("Can&#x27;t be told: ")
+    # Headings are short, and what is said of a table stands in a paragraph of its own.
+    assert max(map(len, re.findall(r"<h2[^>]*>(.*?)</h2>", text))) < 60
+    assert re.search(r'What predicts B_crit</h2><p class="seen">.*B_simple of the training gradient', text)
+    for alt in re.findall(r'<img alt="([^"]*)"', text):
+        assert re.search(r"\d", alt), alt
+    assert "@media print" in text
+
+
+def test_the_file_may_name_the_page(tmp_path: Path) -> None:
+    study = played(tmp_path, text='title = "Two <axes>"\n' + TEXT, rollout="[5]")
+    assert "<h1>Two &lt;axes&gt;</h1>" in report(study, bootstrap=0).read_text()
+
+
 def test_the_smoothing_table_is_on_the_page_row_by_row(path: Path) -> None:
     rows = pd.read_csv(path.parent / "tables" / "smoothing.csv")
     assert set(rows["halflife"]) == {1000, 500, 250}
-    table = re.search(r"Fronts by half-life of the score.*?<table.*?</table>", path.read_text(), re.DOTALL)
+    table = re.search(r"whose lag is in E_min</h2>.*?<table.*?</table>", path.read_text(), re.DOTALL)
     assert table is not None
     names, *shown = [
         re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in table[0].split("<tr")[1:]
@@ -117,7 +146,7 @@ def test_a_finished_page_says_nothing_of_progress_and_judges(path: Path) -> None
     text = path.read_text()
     assert "Not finished" not in text
     assert "How far each cell is" not in text
-    assert "What the paper claims, tested on this study: " in text
+    assert re.search(r'What the paper claims</h2><p class="seen">\d+ pass, \d+ fail, \d+ can', text)
     claims = pd.read_csv(path.parent / "tables" / "claims.csv")
     named = pd.read_csv(path.parent / "tables" / "claims_runs.csv")
     assert set(claims.loc[claims["note"] > 0, "note"]) == set(named["note"])

@@ -237,7 +237,7 @@ def test_the_closest_predictor_is_named(
     assert best["ratio"] == pytest.approx(1.2, rel=0.15)
     assert best["ratio_low"] < best["ratio"] < best["ratio_high"]
     assert "comes closest and is within a factor of two" in sentence(order)
-    assert "Unknown on every front: fisher" in sentence(order)
+    assert "Unknown on every front: B_noise, Fisher-weighted." in sentence(order)
     beside = table(scope)
     fisher = beside[(beside["predictor"] == "fisher") & (beside["quantity"] == "mean")]
     assert (fisher["at_least"] == 9.0).all()
@@ -245,6 +245,32 @@ def test_the_closest_predictor_is_named(
     claim = by_code(claims([scope]))["N9"]
     assert claim.measured.value == pytest.approx(24, rel=0.1)
     assert claim.verdict == "pass"
+
+
+def test_fronts_that_no_law_leads_on_count_as_neither() -> None:
+    """A lead of 0.03 in AIC is no win, and no loss either."""
+    scope = made()
+    found = by_code(claims([scope]))["P6"]
+    assert (found.measured.value, found.why[-15:]) == (1.0, "; 2 of 2 fronts")
+    near = {
+        key: dataclasses.replace(front, aic=front.aic | {"linear": front.aic["hyperbola"] + 0.03})
+        for key, front in scope.fits.front_of.items()
+    }
+    tied = dataclasses.replace(scope, fits=dataclasses.replace(scope.fits, front_of=near))
+    found = by_code(claims([tied]))["P6"]
+    assert (found.measured.value, found.measured.high, found.verdict) == (0.0, 1.0, "can't tell")
+    assert found.why.endswith("0 of 2 fronts, can't tell on 2 more")
+
+
+def test_a_lower_bound_of_0_is_not_said() -> None:
+    scope = made(sizes=(16,))
+    first = scope.fits.points.drop_duplicates("id")[["id", "rollout", "num_envs", "batch", "seed", "goal"]]
+    parts = pd.concat(
+        [first.assign(part=part, at_least=bound) for part, bound in (("policy", 0), ("value", 7))]
+    )
+    parts = parts.assign(local=math.nan, mean=math.nan, known_share=0.0, signal=math.nan, noise=math.nan)
+    found = by_code(claims([dataclasses.replace(scope, parts=parts)]))["N9"]
+    assert found.why == "no run knows both (value at least 7)"
 
 
 def unbounded(part: str, signal: list[float], noise: list[float]) -> Scope:

@@ -111,7 +111,7 @@ def test_prediction_beside_the_law(study_of: Callable[..., Study], write_run: Ca
     assert rows["design_effect"].to_numpy() == pytest.approx(1, abs=0.05)
     said = " ".join(two_axes(fits))
     assert "Predicted from n8-t20-lr2e-3-s1-corr" in said
-    assert "policy unknown, at least 101, value 42 (39.6 to 44.6)" in said
+    assert "policy unknown, at least 101, value 42 (40 to 45)" in said
     assert "Level, goal 200: they" in said
     assert "at rollouts of 5 (" in said
     assert "Predicted from" in fits.text()

@@ -23,14 +23,30 @@ def test_one_front_does_not_make_the_closest_predictor() -> None:
     )
     assert "(4 to 6; 3 of 4 fronts, no signal on 1 more)" in said
     assert (
-        "Closer on the few fronts where they are known: policy 1.1 (no interval; 1 fronts), fisher 0.7"
-        in said
+        "Closer on the few fronts where they are known: B_simple, policy loss alone, 1.1 times B_crit (no interval; "
+        "1 of 4 fronts); B_noise, Fisher-weighted, 0.7 times B_crit (0.6 to 0.8; 2 of 4 fronts)." in said
     )
-    assert "The others: value 9 (8 to 10; 4 fronts)." in said
+    assert "value" not in said  # what is further off is in the table
     assert sentence(order[:2]).startswith(
         "None is certain to be within a factor of two of B_crit; the closest is B_"
     )
     assert "policy loss alone, at 1.1" in sentence(order[:2])
+
+
+def test_where_the_closest_has_no_upper_end_the_closest_that_has_one_is_named_too() -> None:
+    names = ["predictor", "fronts", "pooled", "lost", "of", "ratio", "ratio_low", "ratio_high", "spread"]
+    rows = [["total", 3, 2, 0, 3, 0.84, 0.14, math.inf, 1.0], ["fisher", 3, 3, 0, 3, 1.3, 0.5, math.inf, 1.1]]
+    order = pd.DataFrame([*rows, ["B_simple", 3, 0, 0, 3, 1.74, 0.61, 4.2, 0.1]], columns=names)
+    said = sentence(order)
+    assert (
+        "the closest is B_simple of the whole loss, measured with its parts, at 0.84 times B_crit (at least"
+        in said
+    )
+    assert (
+        "Of those whose interval has two ends it is B_simple of the training gradient, at 1.74 times B_crit "
+        "(0.61 to 4.2; 3 of 3 fronts)." in said
+    )
+    assert "two ends" not in sentence(order[2:])
 
 
 def test_runs_that_know_nothing_alone_are_pooled() -> None:

@@ -106,6 +106,8 @@ def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
         ("rollout = [5]", "", "grid.rollout must be a list of at least one number, got nothing"),
         ("seeds = [1]", "seeds = 1", "grid.seeds must be a list"),
         ("goals = [50, 100]", "goals = [100, 50]", "goals must ascend"),
+        ("goals = [50, 100]", "goals = [50, 100]\ntitle = 3", "title must be one line of text, got 3"),
+        ("goals = [50, 100]", 'goals = [50, 100]\ntitle = ""', "title must be one line of text, got ''"),
         ("seeds = [1]", "seeds = [1]\n[auto]\npoints = 2.7", "auto.points must be a whole number, got 2.7"),
         (
             "seeds = [1]",

@@ -26,6 +26,8 @@ def draw(
     paper = paper_of(study.spec.env)
     for rollout in sorted(fits.points["rollout"].unique()):
         length = int(rollout)
+        if fits.points[fits.points["rollout"] == rollout]["batch"].nunique() < 2:
+            continue  # the table of fronts says as much as points of one batch size could
         theirs = paper if length == PAPERS_ROLLOUT else None
         drawn[f"fronts-t{length}"] = (
             f"Fronts, rollouts of {length}",
@@ -33,8 +35,13 @@ def draw(
                 sentences.fronts(fits, length),
                 "A point is the best learning rate of one seed; a hollow arrow a seed that did not reach the goal "
                 "within its budget. Line: S = S_min (1 + B_crit/B), dashed where B_crit can't be told; diamond: "
-                "B = B_crit, twice the least updates and observations. Band: B_crit over its 95 % interval."
-                + ("" if theirs is None else " Grey: the paper's own fronts (one seed), with their goals."),
+                "B = B_crit, twice the least updates and observations; its bar: the 95 % interval of B_crit, an arrow "
+                "where that is open or leaves the panel."
+                + (
+                    ""
+                    if theirs is None
+                    else " Grey: the paper's own fronts near ours (one seed), with their goals."
+                ),
             ],
             figures.fronts(fits, length, theirs),
         )
@@ -44,7 +51,7 @@ def draw(
             sentences.critical_batch(fits),
             "B_crit of each goal's front; B_simple at the same score and its mean over the updates until then "
             "(means of logarithms over runs). "
-            "Bars: 95 % intervals, an arrow where one end is open, none where both are. "
+            "Bars: 95 % intervals, an arrow where one end is open or leaves the panel; hollow: no interval is known. "
             "Theory compares B_crit "
             "with the mean.",
         ],
@@ -54,8 +61,8 @@ def draw(
         "Learning rate against batch",
         [
             sentences.learning_rates(fits),
-            "Best rate of each seed, goals shifted a little against one another; hollow where it was the least or "
-            "greatest tried. Line: ε*/(1 + B*/B)^a, dashed where B* can't be told.",
+            "Best rate of each seed, larger where several have the same, goals shifted a little against one another; "
+            "hollow where it was the least or greatest tried. Line: ε*/(1 + B*/B)^a, dashed where B* can't be told.",
         ],
         figures.learning_rates(fits),
     )
@@ -66,7 +73,7 @@ def draw(
                 *sentences.two_axes(fits),
                 "Left: updates to the hardest fitted goal (geometric mean over seeds); dotted: equal batch B; "
                 "dashed: equal observations to the goal, by the law. Right: critical number of environments, B_crit/T. "
-                "Bands and bars: 95 % intervals.",
+                "Band and bars: 95 % intervals, an arrow where one end is open or leaves the panel.",
             ],
             maps.two_axes(fits),
         )
@@ -77,8 +84,9 @@ def draw(
             [
                 sentences.noise_scale(fits, judged),
                 "Left: simple noise scale of every seed at the learning rate that served the hardest goal best, a "
-                "colour a batch size; gaps are where it is unknown. Right: geometric mean over seeds "
-                "where each goal is reached, with 95 % intervals.",
+                "colour a batch size; gaps are where it is unknown. Right: where each goal is reached, every seed "
+                "(dots) and their geometric mean with its 95 % interval; an arrow where that leaves the panel, hollow "
+                "where one seed gives none.",
             ],
             figures.noise_scale(fits, curves),
         )

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_gns.analysis import RolloutLaw
-from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, legend_below, log_scale, panels, with_ends
+from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, around, legend_below, log_scale, panels, with_ends
 from rl_gns.studies.fits import Fits
 from rl_gns.studies.words import short
 
@@ -82,13 +82,15 @@ def _critical(axes: Axes, fits: Fits, law: RolloutLaw, goal: float) -> None:
         lengths, [x.value for x in measured], "-", color=BLUE, label="measured: law that joins the fronts"
     )
     lows, highs = np.array([x.low for x in measured]), np.array([x.high for x in measured])
-    seen = np.concatenate([[x.value for x in measured], lows, highs])
-    seen = seen[np.isfinite(seen) & (seen > 0)]
-    if len(seen):  # An open end is drawn a decade beyond all that is known.
-        down = np.where(lows > 0, lows, seen.min() / 10)
-        up = np.where(np.isfinite(highs), highs, seen.max() * 10)
+    rows = fits.predicted[fits.predicted["goal"] == goal] if len(fits.predicted) else fits.predicted
+    named = [f"predicted{end}" for end in ("", "_low", "_high")] if len(rows) else []
+    # An open end is drawn to the edge, a factor beyond all that is known.
+    within = around([x.value for x in measured], lows, highs, *(rows[name] for name in named), room=2)
+    if any(math.isfinite(x.value) for x in measured) or np.isfinite([lows, highs]).any():
+        down = np.where(lows > 0, lows, within[0])
+        up = np.where(np.isfinite(highs), highs, within[1])
         axes.fill_between(lengths, down, up, color=BLUE, alpha=0.15, lw=0)
-    style: dict[str, Any] = {"fmt": "o", "ms": 5, "color": ORANGE}
+    style: dict[str, Any] = {"fmt": "o", "ms": 5, "color": ORANGE, "within": within}
     label: str | None = "measured: each front's own"
     for t in lengths:
         front = fits.front_of.get((t, goal))
@@ -96,19 +98,11 @@ def _critical(axes: Axes, fits: Fits, law: RolloutLaw, goal: float) -> None:
             low, high = front.b_crit_low or 0.0, front.b_crit_high or math.inf
             with_ends(axes, [t * 1.02], [front.b_crit / t], [low / t], [high / t], **style, label=label)
             label = None
-    rows = fits.predicted[fits.predicted["goal"] == goal] if len(fits.predicted) else fits.predicted
     if fits.prediction is not None and len(rows):
         known = rows[np.isfinite(rows["predicted"])]
-        axes.plot(
-            known["rollout"],
-            known["predicted"],
-            "s-",
-            ms=4,
-            color=GREEN,
-            label="predicted from one cell's runs",
-        )
-        low, high = known["predicted_low"], known["predicted_high"].replace(np.inf, np.nan)
-        axes.fill_between(known["rollout"], low, high, color=GREEN, alpha=0.15, lw=0)
+        ends = (known["predicted"], known["predicted_low"], known["predicted_high"])
+        green: dict[str, Any] = {"fmt": "s-", "ms": 4, "color": GREEN, "within": within}
+        with_ends(axes, known["rollout"] / 1.02, *ends, **green, label="predicted from one cell's runs")
         last = known[known["rollout"] == fits.prediction.rollout]
         if len(last) and fits.prediction.rollout in law.s_min and law.b_1 is not None:
             scale = law.n_crit(fits.prediction.rollout).value / float(last["predicted"].iloc[0])

@@ -84,7 +84,7 @@ def learning_rates(fits: Fits) -> str:
 
 def _rate(row: pd.Series) -> str:
     """A cell's best learning rate; where all its seeds have the same there is no scatter to make an interval of."""
-    if row["reached"] > 1 and row["learning_rate_low"] == row["learning_rate_high"]:
+    if row["reached"] > 1 and rounded(row["learning_rate_low"]) == rounded(row["learning_rate_high"]):
         return f"{rounded(row['learning_rate'])} (the same in {counted(int(row['reached']), 'seed')})"
     return spread(row, "learning_rate")
 

@@ -69,21 +69,54 @@ def legend_above(figure: Figure, axes: Iterable[Axes], title: str | None = None)
 
 
 def with_ends(
-    axes: Axes, x: ArrayLike, value: ArrayLike, low: ArrayLike, high: ArrayLike, **style: Any
+    axes: Axes,
+    x: ArrayLike,
+    value: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    within: tuple[float, float] = (0.0, math.inf),
+    across: bool = False,
+    **style: Any,
 ) -> None:
-    """Points with bars from `low` to `high`, an arrow where one end is open: not above 0, no finite number.
+    """Points with bars from `low` to `high`, an arrow where one end is open (not above 0, no finite number) or beyond.
 
-    The arrow reaches over a factor of two, for the logarithmic axes that these figures have. A point of which neither
-    end is known has no bar.
+    The arrow of an open end reaches to the end of `within`, without one over a factor of two, for the logarithmic axes
+    that these figures have; a bar that leaves `within` is cut there. A point of which neither end is known has no bar
+    and is hollow. across: values are on the other axis, and bars lie.
     """
     x, value, low, high = (np.asarray(of, dtype=float) for of in (x, value, low, high))
     open_low, open_high = ~(np.isfinite(low) & (low > 0)), ~np.isfinite(high)
     neither = open_low & open_high
-    low = np.where(open_low, np.where(neither, value, value / 2), low)
-    high = np.where(open_high, np.where(neither, value, value * 2), high)
-    axes.errorbar(x, value, yerr=np.maximum([value - low, high - value], 0), capsize=2, **style)
-    for which, at, mark in ((open_low & ~neither, low, "v"), (open_high & ~neither, high, "^")):
-        axes.plot(x[which], at[which], mark, ms=5, color=style.get("color"))
+    bottom = value / 2 if within[0] <= 0 else np.minimum(within[0], value)
+    top = value * 2 if math.isinf(within[1]) else np.maximum(within[1], value)
+    low = np.where(open_low, np.where(neither, value, bottom), low)
+    high = np.where(open_high, np.where(neither, value, top), high)
+    open_low, open_high = open_low | (low < within[0]), open_high | (high > within[1])
+    low, high = np.maximum(low, within[0]), np.minimum(high, within[1])
+    bars = np.maximum([value - low, high - value], 0)
+    if across:
+        axes.errorbar(value, x, xerr=bars, capsize=2, **style)
+    else:
+        axes.errorbar(x, value, yerr=bars, capsize=2, **style)
+    colour = style.get("color")
+    for which, at, mark in (
+        (open_low, low, "<" if across else "v"),
+        (open_high, high, ">" if across else "^"),
+    ):
+        which = which & ~neither
+        axes.plot(*((at[which], x[which]) if across else (x[which], at[which])), mark, ms=5, color=colour)
+    if neither.any():
+        hollow: dict[str, Any] = {"ls": "", "marker": str(style.get("fmt", "o"))[0], "ms": style.get("ms", 5)}
+        where = (value[neither], x[neither]) if across else (x[neither], value[neither])
+        axes.plot(*where, **hollow, mfc="w", mec=colour, zorder=3)
+
+
+def around(*values: ArrayLike, room: float = 1.6) -> tuple[float, float]:
+    """Limits of a logarithmic axis that holds the positive ones of `values` and a factor of `room` beyond."""
+    seen = np.concatenate([np.ravel(np.asarray(some, dtype=float)) for some in values])
+    seen = seen[np.isfinite(seen) & (seen > 0)]
+    return (float(seen.min()) / room, float(seen.max()) * room) if seen.size else (1.0, 10.0)
 
 
 def log_scale(

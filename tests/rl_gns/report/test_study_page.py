@@ -182,6 +182,9 @@ def test_pages_of_studies_that_say_little(tmp_path: Path, was: str, now: str, sa
     page = report(study, bootstrap=20).read_text()
     assert says in page
     assert page.count("<img ") >= 3
+    assert ("Fronts, rollouts of 5" in page) == (
+        "1 batch size" not in says
+    )  # a front of one point shows nothing
 
 
 def test_half_finished_study_says_so(tmp_path: Path) -> None:

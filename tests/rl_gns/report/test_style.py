@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from rl_gns.report.style import MOST_TICKS, log_scale, with_ends
+from rl_gns.report.style import MOST_TICKS, around, log_scale, with_ends
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,3 +36,18 @@ def test_an_open_end_is_an_arrow_and_no_interval_no_bar() -> None:
     arrows = {line.get_marker(): line.get_xydata().tolist() for line in axes.lines if len(line.get_xdata())}
     assert arrows["v"] == [[2, 5], [4, 5]]
     assert "^" not in arrows
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "w"]
+    assert [line.get_xydata().tolist() for line in hollow] == [[[3, 10]]]
+
+
+def test_a_bar_that_leaves_the_limits_is_cut_with_an_arrow_and_may_lie() -> None:
+    axes = Figure().subplots()
+    with_ends(
+        axes, [1, 2], [10, 10], [1e-3, 8], [20, np.inf], within=(2, 50), across=True, fmt="o", color="k"
+    )
+    (bars,) = axes.collections
+    ends = [segment[:, 0].tolist() for segment in bars.get_segments()]  # type: ignore[attr-defined]
+    assert ends == [[2, 20], [8, 50]]
+    arrows = {line.get_marker(): line.get_xydata().tolist() for line in axes.lines if len(line.get_xdata())}
+    assert (arrows["<"], arrows[">"]) == ([[2, 1]], [[50, 2]])
+    assert around([np.nan, 0, 4], [9], room=2) == (2, 18)

@@ -167,7 +167,7 @@ class StudyClaims:
     to: Path | None = None
     """Write the tables into this folder, as CSV and Parquet, with the run ids behind every number."""
     into: Path | None = None
-    """Put the table into this Markdown page, between its markers."""
+    """Put chart and table into this Markdown page, between its markers; the chart is a file in `figures` beside it."""
     seed: int = 0
     """Of the bootstraps and draws."""
 
@@ -186,15 +186,14 @@ class StudyClaims:
             raise UserError("name at least one study's file, or give --paper")
         if len({scope.name for scope in scopes}) < len(scopes):
             raise UserError("two studies have the same name: a run's id would not say which it is of")
-        text = claims.markdown(scopes)
         if self.to is not None:
             tables = claims.write(scopes, self.to)
             print(f"tables, as CSV and Parquet: {self.to}: {', '.join(tables)}\n")
         if self.into is not None:
-            claims.insert(self.into, text)
+            claims.into(self.into, scopes)
             print(f"page: {self.into}")
         else:
-            print(text)
+            print(claims.markdown(scopes))
 
 
 COMMANDS: dict[str, Any] = {

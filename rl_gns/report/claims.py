@@ -16,6 +16,8 @@ import pandas as pd
 
 from rl_gns.analysis.claims import Claim
 from rl_gns.errors import UserError
+from rl_gns.report import overview
+from rl_gns.report.style import rendered
 from rl_gns.studies import predictors
 from rl_gns.studies.claims import claims, notes, tally, to_frame
 from rl_gns.studies.scope import Scope
@@ -106,20 +108,40 @@ def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def into(page: Path, scopes: Sequence[Scope]) -> None:
+    """Put a chart, a file in `figures` beside the page, and `markdown` between the two markers of a Markdown page.
+
+    Raises as `insert`.
+    """
+    text, table = markdown(scopes), overview.rows([scope for scope in scopes if scope.owned])
+    if len(table):
+        picture = page.parent / "figures" / f"{page.stem}-claims.svg"
+        alt = f"B_crit, E_min and B_simple over B_crit of {counted(len(table), 'front')}, with 95 % intervals"
+        text = f"![{alt}]({picture.relative_to(page.parent)})\n\n{overview.CAPTION}\n\n{text}"
+        _checked(page)
+        put(picture, rendered(overview.overview(table), "svg"))
+    insert(page, text)
+
+
 def insert(page: Path, text: str) -> None:
     """Replace what stands between the two markers of a Markdown page.
 
     Raises:
         UserError: there is no such page, or it has not both markers.
     """
+    old = _checked(page)
+    head, tail = old[: old.index(BEGIN) + len(BEGIN)], old[old.index(END) :]
+    put(page, f"{head}\n\n{text}\n\n{tail}".encode())
+
+
+def _checked(page: Path) -> str:
     try:
         old = page.read_text()
     except OSError as error:
         raise UserError(f"{page} can't be read: {error.strerror}") from None
     if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
         raise UserError(f"{page} must hold the lines {BEGIN} and {END} once each, in this order")
-    head, tail = old[: old.index(BEGIN) + len(BEGIN)], old[old.index(END) :]
-    put(page, f"{head}\n\n{text}\n\n{tail}".encode())
+    return old
 
 
 def _grid(frame: pd.DataFrame) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from rl_gns.report.claims import closest_shown, shown, tables_of
 from rl_gns.report.contents import draw
 from rl_gns.report.findings import findings, title
 from rl_gns.report.page import Section, Table, page
+from rl_gns.report.style import rendered
 from rl_gns.report.tables import progress_table, run_links, runs_table, tables, to_html, with_notes
 from rl_gns.studies import claims, predictors
 from rl_gns.studies.fitting import fit_study, report_folder
@@ -96,14 +94,6 @@ def unfinished(progress: pd.DataFrame) -> str:
         f"Not finished: {int(whole.sum())} of {len(progress)} cells have all the runs known to be needed, {none} have "
         "none. What follows counts finished runs only and will move: a cell's best rate may still be untried."
     )
-
-
-def rendered(figure: Figure, kind: str) -> bytes:
-    """A figure as the bytes of a PNG or SVG file; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "rl-gns"}):
-        figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()
 
 
 def metrics_of_all(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -117,6 +118,14 @@ def around(*values: ArrayLike, room: float = 1.6) -> tuple[float, float]:
     seen = np.concatenate([np.ravel(np.asarray(some, dtype=float)) for some in values])
     seen = seen[np.isfinite(seen) & (seen > 0)]
     return (float(seen.min()) / room, float(seen.max()) * room) if seen.size else (1.0, 10.0)
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """A figure as the bytes of a PNG or SVG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "rl-gns"}):
+        figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
 
 
 def log_scale(

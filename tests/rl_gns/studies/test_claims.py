@@ -15,7 +15,8 @@ import pytest
 from rl_gns.analysis.claims import Claim
 from rl_gns.cli import main
 from rl_gns.errors import UserError
-from rl_gns.report.claims import BEGIN, END, insert, markdown
+from rl_gns.report import overview
+from rl_gns.report.claims import BEGIN, END, into, markdown
 from rl_gns.report.study import report
 from rl_gns.studies.claims import PAPERS, claims, notes, tally, to_frame
 from rl_gns.studies.fits import fit
@@ -346,8 +347,12 @@ def test_command_page_and_report(
     assert "| P5 |" in text
     assert "n4-t5-lr1e-3-s1" in text
     again = page.read_bytes()
-    insert(page, markdown([of_study(study)]))
-    assert page.read_bytes() == again
+    picture = tmp_path / "figures" / "results-claims.svg"
+    assert "](figures/results-claims.svg)" in text
+    drawn = picture.read_bytes()
+    assert b"<svg" in drawn
+    into(page, [of_study(study)])
+    assert (page.read_bytes(), picture.read_bytes()) == (again, drawn)
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     assert set(frame["verdict"]) <= {"pass", "fail", "can't tell"}
     assert {"claims_runs.csv", "predictors.csv", "closest.csv"} <= {
@@ -386,6 +391,23 @@ def test_bad_input_is_one_line(
     assert stopped.value.code == 2
     assert says in capsys.readouterr().err
     assert page.read_text() == "no markers"
+    assert not (tmp_path / "figures").exists()
+
+
+def test_the_chart_has_a_row_for_every_front_the_paper_has_and_for_the_hardest() -> None:
+    table = overview.rows(
+        [made(), dataclasses.replace(made(critical={4.5: 100.0, 5.0: 120.0}), name="other")]
+    )
+    assert table["label"].tolist() == ["made, 2", "made, 3", "other, 5"]
+    assert table["b_crit"].to_numpy() == pytest.approx([74, 122, 120], rel=0.1)
+    assert table["b_crit_published"].tolist()[:2] == [74, 122]
+    assert table["ratio"].to_numpy() == pytest.approx([6, 6, 6], rel=0.15)
+    panels = overview.overview(table).axes
+    for panel, name in zip(panels, ("b_crit", "e_min", "ratio"), strict=True):
+        dots = panel.lines[0].get_xydata()
+        assert dots == pytest.approx(np.column_stack([table[name], range(3)]))
+        assert len(panel.collections[0].get_segments()) == 3  # type: ignore[attr-defined]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == table["label"].tolist()
 
 
 def test_gamma_of_early_goals_and_a_bound_alone_pass_nothing() -> None:

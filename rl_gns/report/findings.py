@@ -66,7 +66,7 @@ def published(scope: Scope, key: Key, name: str) -> float:
 
 def _limits(scope: Scope, symbol: str, name: str, theirs: str) -> str:
     several = len({key[0] for key in scope.keys}) > 1
-    values = []
+    values: dict[float, list[str]] = {}
     for key in compared(scope):
         front = scope.fits.front_of[key]
         value, low, high = (getattr(front, column) for column in (name, f"{name}_low", f"{name}_high"))
@@ -75,11 +75,10 @@ def _limits(scope: Scope, symbol: str, name: str, theirs: str) -> str:
         text = said(value, math.nan if low is None else low, math.nan if high is None else high)
         paper = published(scope, key, theirs)
         text += "" if math.isnan(paper) else f", published {said(paper, math.nan, math.nan)}"
-        values.append(f"{text}, to score {key[1]:g}" + (f" with rollouts of {key[0]}" if several else ""))
+        values.setdefault(key[1], []).append(text + (f" with rollouts of {key[0]}" if several else ""))
+    goals = [f"to score {goal:g} {'; '.join(some)}" for goal, some in values.items()]
     return (
-        f"{symbol}, in observations: {'; '.join(values)}."
-        if values
-        else f"{symbol} can't be told at any goal."
+        f"{symbol}, in observations: {'; '.join(goals)}." if goals else f"{symbol} can't be told at any goal."
     )
 
 

@@ -23,7 +23,8 @@ th { position: sticky; top: 0; background: #fff; } td:last-child, th:last-child 
   body { font-size: 10.5px; max-width: none; margin: 0; padding: 0; } a { color: inherit; text-decoration: none; }
   .scroll { max-height: none; overflow: visible; } table { font-size: 8px; } th { position: static; }
   td, th { white-space: normal; padding: 1px 4px; } td:last-child, .ids, pre { overflow-wrap: anywhere; }
-  pre { white-space: pre-wrap; } figure, tr, li { break-inside: avoid; } h2 { break-after: avoid; }
+  figcaption, nav, .ids, pre { font-size: 8.5px; } pre { white-space: pre-wrap; }
+  figure, tr, li { break-inside: avoid; } h2 { break-after: avoid; }
 }
 """
 

@@ -25,7 +25,10 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[Tabl
         *(name for name in fits.fronts if str(name).startswith("aic_") and name != "aic_lead"),
     ]
     shown: list[tuple[str, pd.DataFrame]] = [
-        ("Fronts", fits.fronts.drop(columns=extra)),
+        (
+            "Fronts",
+            fits.fronts.drop(columns=extra).assign(best_law=fits.fronts["best_law"].str.replace("_", " ")),
+        ),
         ("Fronts by half-life of the score, whose lag is in E_min", smoothing),
         ("Learning-rate laws", fits.rates),
         ("Critical number of environments", fits.rollouts),

@@ -333,7 +333,9 @@ def _gamma_of(scope: Scope, length: int) -> Draws | None:
 
 
 def _over(keys: list[Key]) -> str:
-    goals = ", ".join(dict.fromkeys(f"{key[1]:g}" for key in keys))
+    goals = list(dict.fromkeys(f"{key[1]:g}" for key in keys))
     lengths = sorted({key[0] for key in keys})
-    over = f" at rollouts of {', '.join(map(str, lengths))}" if len(lengths) > 1 else ""
-    return f"median over goals {goals}{over}" if len(keys) > 1 else f"goal {goals}{over}"
+    rollouts = f"rollouts of {', '.join(map(str, lengths))}"
+    if len(goals) == 1:
+        return f"goal {goals[0]}" + (f", median over {rollouts}" if len(lengths) > 1 else "")
+    return f"median over goals {', '.join(goals)}" + (f" at {rollouts}" if len(lengths) > 1 else "")

@@ -73,6 +73,9 @@ class Prediction:
                 f"Shape, each divided by its own value at rollouts of {self.rollout}: "
                 + _words(shorter, "shape_verdict", "shape_ratio", "units of the measured one")
             )
+        lines.append(
+            "They agree where the whole interval lies within a factor of three, and part where none of it does."
+        )
         return lines
 
 
@@ -184,7 +187,4 @@ def _words(rows: pd.DataFrame, verdict: str, ratio: str, what: str) -> str:
         ]
         if some:
             parts.append(f"{says} at rollouts of {', '.join(some)}")
-    return "; ".join(parts) + (
-        f" (in brackets: the prediction in {what} and its interval; they agree where all of it lies within a factor "
-        "of three, and part where none of it does)."
-    )
+    return f"{'; '.join(parts)} (in brackets: the prediction in {what} and its interval)."

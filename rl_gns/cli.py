@@ -212,11 +212,25 @@ def _summary(run: Any) -> None:
         elif low > 0:
             print(f"noise scale: unknown, at least {low:,.0f} observations")
         elif low == 0:
-            print("noise scale: unknown yet; a reading takes at least eight measured updates")
+            print(f"noise scale: {_why_unknown(int(last['update']), run.config.noise_cadence)}")
         elif run.config.noise_budget and run.config.groups < 2:
             print(f"noise scale: not measured: {_why_unmeasured(run.config)}")
         if run.config.noise_cadence:
             print(f"curve: rl-gns noise {run.path}")
+
+
+MEASURED_LEAST = 8
+"""Measured updates of a reading, see `noise.meter`."""
+
+
+def _why_unknown(updates: int, cadence: int) -> str:
+    """Why nothing is known after so many updates, of which one in `cadence` is measured, and what brings a reading."""
+    if updates >= MEASURED_LEAST * cadence:
+        return "unknown, and no bound of it either"
+    needed = "unknown yet; a reading takes at least eight measured updates"
+    return needed + (
+        f", and one in {cadence} of {updates:,} was: raise --noise-budget" if cadence > 1 else ""
+    )
 
 
 def _parse(arguments: list[str]) -> Any:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rl_gns.cli import main
+from rl_gns.cli import _why_unknown, main
 from rl_gns.training.config import TrainConfig, resolve
 
 QUICK = ["--observations", "300", "--log-every", "100", "--no-tensorboard", "--quiet"]
@@ -39,6 +39,23 @@ def test_too_few_updates_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFi
     assert (
         "noise scale: unknown yet; a reading takes at least eight measured updates" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    ("updates", "cadence", "words"),
+    [
+        (
+            190,
+            38,
+            "unknown yet; a reading takes at least eight measured updates, and one in 38 of 190 was: raise",
+        ),
+        (7, 1, "unknown yet; a reading takes at least eight measured updates"),
+        (16, 2, "unknown, and no bound of it either"),
+    ],
+)
+def test_why_nothing_is_known(updates: int, cadence: int, words: str) -> None:
+    assert _why_unknown(updates, cadence).startswith(words)
+    assert ("raise" in _why_unknown(updates, cadence)) == (cadence == 38)
 
 
 def test_one_environment_says_that_it_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def _limits(scope: Scope, symbol: str, name: str, theirs: str) -> str:
         paper = published(scope, key, theirs)
         text += "" if math.isnan(paper) else f", published {said(paper, math.nan, math.nan)}"
         values.setdefault(key[1], []).append(text + (f" with rollouts of {key[0]}" if several else ""))
-    goals = [f"to score {goal:g} {'; '.join(some)}" for goal, some in values.items()]
+    goals = [f"to score {goal:g} it is {'; '.join(some)}" for goal, some in values.items()]
     return (
         f"{symbol}, in observations: {'; '.join(goals)}." if goals else f"{symbol} can't be told at any goal."
     )

@@ -110,7 +110,7 @@ def test_the_page_begins_with_a_title_and_what_came_out(path: Path) -> None:
     assert 3 <= len(found) <= 5
     assert found[0].startswith("B_crit, in observations: ")
     assert re.match(
-        r"B_crit, in observations: to score 200 .* with rollouts of 5; .* with rollouts of 20", found[0]
+        r"B_crit, in observations: to score 200 it is .* with rollouts of 5; .* with rollouts of 20", found[0]
     )
     assert found[1].startswith("E_min, in observations: ")
     assert found[-1].startswith("Can&#x27;t be told: ")

@@ -63,7 +63,7 @@ def test_equals_its_slow_twin_bit_for_bit(make: Callable[..., Trainer], settings
     trainer, twin = make(**settings), make(**settings)
     assert twin.ahead is not None
     twin.ahead._thread = Inline()  # type: ignore[assignment]
-    for _ in range(20):
+    for _ in range(8):
         trainer.update()
         twin.update()
     assert trainer.tally.episodes == twin.tally.episodes

@@ -37,7 +37,7 @@ def played(settings: TrainConfig, one_after_the_other: bool) -> tuple:
         if one_after_the_other:
             for name in ("step_begin", "step_end"):  # the contract's default: both halves in one step
                 setattr(trainer.env, name, types.MethodType(getattr(BatchedEnv, name), trainer.env))
-        for _ in range(25):
+        for _ in range(10):
             trainer.update()
         row, episodes = trainer.take_row()
         return trainer.policy.state_dict(), row, episodes, trainer.env.observation()

@@ -145,6 +145,8 @@ class AtariEnv(BatchedEnv):
             raise EnvError(
                 f"{self.spec} wants integer actions of shape ({n},), got {tuple(actions.shape)} {actions.dtype}"
             )
+        self._check_reset()
+        self._crew.check_free(part)
         self._memory["actions"][rows] = actions.cpu().numpy()
         self._crew.begin_step(part)
 
@@ -152,6 +154,10 @@ class AtariEnv(BatchedEnv):
         blank = self._blank(self._stack(part))  # first, while the workers wake up
         self._crew.finish_step(part)
         return self._filled(blank, part)
+
+    def _check_reset(self) -> None:
+        if not self._stacks:
+            raise EnvError(f"{self.spec} has no games yet: call reset first")
 
     def _stack(self, part: bytes) -> Tensor:
         if part not in self._stacks:
@@ -202,10 +208,12 @@ class AtariEnv(BatchedEnv):
 
     def observation(self) -> Tensor:
         """[N, 4, 84, 84] uint8."""
+        self._check_reset()
         return self._stack(WHOLE)
 
     def state_dict(self) -> dict[str, Any]:
         """Emulators, counters, random numbers and frame stacks; about 22 kB a game besides its stack of 28 kB."""
+        self._check_reset()
         games = self._crew.state()
         return {
             "spec": self.spec,

@@ -6,6 +6,7 @@ ale-py's `act` holds Python's lock. This process would only wait for them: so it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -46,6 +47,7 @@ class _Remote:
 
     def __init__(self, task: Task, memory_fd: int) -> None:
         self.task = task
+        self._owner = os.getpid()
         ours, theirs = socket.socketpair()
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
         self.process = subprocess.Popen(
@@ -53,6 +55,8 @@ class _Remote:
             [sys.executable, "-P", "-m", "envs.atari_worker", str(theirs.fileno()), str(memory_fd)],
             pass_fds=(theirs.fileno(), memory_fd),
             stdin=subprocess.DEVNULL,
+            # A signal to the whole group, as of Ctrl-C or `timeout`, is this process's to handle: it checkpoints first.
+            process_group=0,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         )
         theirs.close()
@@ -95,6 +99,9 @@ class _Remote:
         return WorkerDied(f"the emulator process of {self.task} ended (exit code {code})")
 
     def close(self) -> None:
+        if os.getpid() == self._owner:  # a child that the user's program forked holds the socket open
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.descriptor)) as same:
+                same.shutdown(socket.SHUT_RDWR)
         self.connection.close()
         try:
             self.process.wait(timeout=5)
@@ -149,7 +156,8 @@ class Crew:
             mine, *others = (
                 Task(game, protocol, num_envs, hand, patience) for hand in deal(num_envs, members, own)
             )
-            self._members += [_Remote(task, memory_fd) for task in others]
+            for task in others:  # one by one, so that all that were started are ended if one can't be
+                self._members.append(_Remote(task, memory_fd))
             local = _Local(mine, self.memory)  # while the others load theirs
             names = [local.action_names, *self._receive(self._members)]
         except BaseException:
@@ -169,12 +177,16 @@ class Crew:
         """The other processes."""
         return [member.process for member in self._members if isinstance(member, _Remote)]
 
-    def begin_step(self, which: bytes = WHOLE) -> None:
-        """Wake the workers: the actions of WHOLE, FIRST or SECOND are in shared memory."""
+    def check_free(self, which: bytes) -> None:
+        """Raises EnvError where the step of WHOLE, FIRST or SECOND can't be begun: its actions are still needed."""
         if not self._members:
             raise EnvError("these games are closed")
         if which in self._begun or (self._begun and WHOLE in (which, *self._begun)):
             raise EnvError("these games are in a step already: finish it first")
+
+    def begin_step(self, which: bytes = WHOLE) -> None:
+        """Wake the workers: the actions of WHOLE, FIRST or SECOND are in shared memory."""
+        self.check_free(which)
         self._begun.append(which)
         for member in self._parts[which]:
             member.begin_step(which)
@@ -202,6 +214,7 @@ class Crew:
 
     def render(self, index: int) -> np.ndarray:
         """RGB [H, W, 3] uint8 of game `index`."""
+        self._check_idle()
         owner = next(member for member in self._members if index in member.task.games)
         owner.ask("render", index)
         picture: np.ndarray = owner.receive()
@@ -209,13 +222,16 @@ class Crew:
 
     def _ask(self, name: str, value: Callable[[Task], Any]) -> list[Any]:
         """Every member's answer to a request."""
+        self._check_idle()
+        for member in self._members:
+            member.ask(name, value(member.task))
+        return self._receive(self._members)
+
+    def _check_idle(self) -> None:
         if not self._members:
             raise EnvError("these games are closed")
         if self._begun:
             raise EnvError("a step of these games was begun: finish it first")
-        for member in self._members:
-            member.ask(name, value(member.task))
-        return self._receive(self._members)
 
     @staticmethod
     def _receive(members: Sequence[_Local | _Remote]) -> list[Any]:
@@ -233,5 +249,6 @@ class Crew:
 
     def close(self) -> None:
         """End the workers and this process's games; safe to call twice."""
+        self._begun.clear()
         while self._members:
             self._members.pop().close()

@@ -1,8 +1,9 @@
 """The agent's picture of an Atari screen: the grey maximum of two frames, shrunk to 84x84 by area; changed rows only.
 
 Most rows of most games stand still between two decisions, so a picture is mostly the one before. It equals, byte
-for byte, OpenCV's `resize(..., INTER_AREA)` of the maximum of the emulator's own two grey screens (the published
-preprocessing); single-precision sums are made in OpenCV's order, without fused multiply-add.
+for byte, OpenCV's `resize(..., INTER_AREA)` of the maximum of the emulator's own two grey screens; single-precision
+sums are made in OpenCV's order, without fused multiply-add. OpenAI Baselines takes the maximum of the colours before it
+makes them grey, which differs in few pixels and by little.
 
 It knows nothing of games or protocols: screens come as the emulator's colour codes, one byte a pixel.
 """

@@ -141,7 +141,11 @@ def serve(connection: Connection, worker: Worker, patience: float = PATIENCE) ->
 
 def main() -> None:
     """`python -m envs.atari_worker SOCKET_FD MEMORY_FD`; the task comes as the first message."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for asked_to_end in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # the parent's to handle; it hangs up when it has saved
+        signal.signal(asked_to_end, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))
     task: Task = pickle.loads(connection.recv_bytes())
     worker = Worker(task, shared_memory.attach(int(sys.argv[2]), layout(task.num_envs)))

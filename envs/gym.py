@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import pickle
+import random
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -17,6 +20,24 @@ from envs.batched import BatchedEnv, EnvError, Step
 from envs.gym_replay import Replayed, Snapshot, forgets
 
 DIFFERS = "played again from the same randomness, a game went another way"
+
+
+class Bare(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """What is used of a task: no infos, which the vector would merge and can't where two tasks' are unlike.
+
+    The last observation of a game is a copy: many tasks write the next game's first one over it.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+        """Begin a game."""
+        return self.env.reset(seed=seed, options=options)[0], {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Play on."""
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        if terminated or truncated:
+            obs = copy.copy(obs)
+        return obs, reward, terminated, truncated, {}
 
 
 def _seeds(seed: int, num_envs: int) -> list[int]:
@@ -48,7 +69,7 @@ class GymEnv(BatchedEnv):
             raise EnvError(f"num_envs must be at least 1, got {num_envs}")
 
         def one() -> gymnasium.Env[Any, Any]:
-            env = gymnasium.make(name, **options)
+            env = Bare(gymnasium.make(name, **options))
             return Replayed(env) if forgets(env) else env
 
         try:
@@ -83,6 +104,7 @@ class GymEnv(BatchedEnv):
         if not isinstance(space, spaces.Box | spaces.Discrete) or (
             space.shape == () and isinstance(space, spaces.Box)
         ):
+            self._vector.close()
             raise EnvError(
                 f"gym:{name} has observations {space}; Box (not a single number) and Discrete are served"
             )
@@ -116,7 +138,8 @@ class GymEnv(BatchedEnv):
     def reset(self, seed: int | None = None) -> Tensor:
         """[N, ...] first observations."""
         self._seed = self._seed if seed is None else seed
-        obs, _ = self._vector.reset(seed=list[int | None](_seeds(self._seed, self.num_envs)))
+        seeds = list[int | None](_seeds(self._seed, self.num_envs))
+        obs, _ = self._told("a reset", lambda: self._vector.reset(seed=seeds))
         self._return[:], self._length[:] = 0, 0
         self._obs = self._tensor(obs)
         return self._obs
@@ -133,11 +156,7 @@ class GymEnv(BatchedEnv):
                 chosen = np.rint(chosen).astype(self.action_space.dtype)
         else:
             chosen = chosen + self._first_action
-        try:
-            obs, reward, terminated, truncated, info = self._vector.step(chosen)
-        except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-            raise EnvError(f"{self.spec} failed in a step ({said})") from error
+        obs, reward, terminated, truncated, info = self._told("a step", lambda: self._vector.step(chosen))
         ended = terminated | truncated
         self._return += reward
         self._length += 1
@@ -163,6 +182,13 @@ class GymEnv(BatchedEnv):
             length=tensor(length, np.float32),
         )
 
+    def _told(self, where: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+            raise EnvError(f"{self.spec} failed in {where} ({said})") from error
+
     def observation(self) -> Tensor:
         """[N, ...]."""
         return self._obs
@@ -184,6 +210,8 @@ class GymEnv(BatchedEnv):
             blob = pickle.dumps(tasks)
         except Exception as error:
             raise EnvError(f"{self.spec} can't be snapshotted ({type(error).__name__}: {error})") from None
+        if not isinstance(self._vector.envs[0], Replayed):
+            self._prove_pickle(pickle.dumps(tasks[self._proven % self.num_envs]))
         return {
             "spec": self.spec,
             "envs": torch.from_numpy(np.frombuffer(blob, np.uint8).copy()),
@@ -205,19 +233,38 @@ class GymEnv(BatchedEnv):
             task.close()
         self._proven += 1
 
+    def _prove_pickle(self, blob: bytes) -> None:
+        """Of one task at each snapshot: twice unpickled it plays the same next step, so its randomness is its own."""
+        process = random.getstate(), np.random.get_state()  # noqa: NPY002 - what such a task may draw from
+        outcomes = []
+        for task in (pickle.loads(blob), pickle.loads(blob)):
+            task.action_space.seed(self._proven)
+            obs, *rest = task.step(task.action_space.sample())
+            outcomes.append([np.asarray(part).tobytes() for part in (obs, *rest[:3])])
+        random.setstate(process[0])
+        np.random.set_state(process[1])  # noqa: NPY002
+        if outcomes[0] != outcomes[1]:
+            raise EnvError(
+                f"{self.spec} can't be snapshotted: the same game gone on with twice went two ways, as where a task "
+                "draws random numbers from elsewhere than its np_random"
+            )
+        self._proven += 1
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises EnvError where the snapshot is of another task or size."""
         if state["spec"] != self.spec or len(state["return"]) != self.num_envs:
             raise EnvError(
                 f"the snapshot is of {len(state['return'])} x {state['spec']}, not of {self.num_envs} x {self.spec}"
             )
-        self._vector.reset()
+        self._told("a reset", self._vector.reset)
         kept = list(pickle.loads(state["envs"].numpy().tobytes()))
         tasks = [task for task in self._vector.envs if isinstance(task, Replayed)]
         if tasks:
             if not all(task.restore(one) for task, one in zip(tasks, kept, strict=True)):
                 raise EnvError(f"{self.spec} can't be restored: {DIFFERS}")
         else:
+            for task in self._vector.envs:
+                task.close()
             self._vector.envs = kept
         self._return[:], self._length[:] = state["return"].numpy(), state["length"].numpy()
         self._obs = state["obs"].to(self.device, copy=True)

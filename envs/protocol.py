@@ -1,4 +1,4 @@
-"""How an Atari game is presented to a learner: the two published protocols, by name.
+"""How an Atari game is presented to a learner: the two protocols in common use, by name.
 
 Only numbers and switches; no emulator and no tensors, so that worker processes can import it cheaply.
 """
@@ -35,6 +35,7 @@ class Protocol:
 PROTOCOLS = {
     # OpenAI Baselines (2017-2018): what McCandlish et al. 2018 trained on.
     "baselines": Protocol(30, 0.0, True, True, True, False),
-    # Machado et al. 2018: stochastic by sticky actions alone, a game is the episode.
+    # Sticky actions alone make it stochastic and a game is the episode (Machado et al. 2018), with the actions, frame
+    # skip and time limit of Dopamine and of Gymnasium's v5; the paper has all 18 actions, a skip of 5, 18,000 frames.
     "machado": Protocol(0, 0.25, False, False, True, False),
 }

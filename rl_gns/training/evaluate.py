@@ -40,9 +40,10 @@ def evaluate(
     device: str = "cpu",
     checkpoint: Path | None = None,
 ) -> list[Game]:
-    """Play `episodes` games with a checkpoint's policy. Game i is played in environment i of `seed`.
+    """Play `episodes` games with a checkpoint's policy, `seed` and their number decide how they go.
 
-    Each environment plays one game, so that short games are not counted oftener than long ones.
+    Each environment plays one game, so that short games are not counted oftener than long ones; sixteen are played at a
+    time.
 
     Args:
         run: the run to take policy and environment settings from.

@@ -83,7 +83,9 @@ class Trainer:
         options = {**emulator_options(config, self.device), **options}
         try:
             self.env = envs.make(config.env, local_envs, self.device, env_seed, **options)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
+            if isinstance(error, envs.EnvError):
+                raise
             raise UserError(f"{config.env} can't be made with {options}: {error}") from None
         try:
             check_overlap(config, self.env, self.ranks)
@@ -206,8 +208,7 @@ class Trainer:
             RunStopped: loss or gradient is not finite; weights are those before the bad step.
         """
         if not self._started:
-            self.env.reset()
-            self._started = True
+            self.begin()
         self._collect()
         try:
             self._learn()
@@ -256,8 +257,7 @@ class Trainer:
                     )
         except FloatingPointError as error:
             raise RunStopped(
-                f"{error} at update {self.updates + 1} ({self.observations:,} observations): "
-                "the loss is no longer finite; try a smaller learning_rate"
+                f"{error} at update {self.updates + 1} ({self.observations:,} observations): {_why(self.rollout)}"
             ) from None
         self.updates += 1
         if self.backward.moments is not None and all(map(math.isfinite, self.backward.moments)):
@@ -315,15 +315,30 @@ class Trainer:
         }
         return row, games
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what comes next; only tensors, numbers, strings, lists and dicts."""
+    def begin(self) -> None:
+        """Start the games, of which Gymnasium's must show first that a run on them can be checkpointed.
+
+        Raises:
+            EnvError: they can't be.
+        """
+        self.env.reset()
+        self._started = True
+        if self.config.env.startswith("gym:"):
+            self.env.state_dict()
+
+    def state_dict(self, games: bool = True) -> dict[str, Any]:
+        """Everything that decides what comes next; only tensors, numbers, strings, lists and dicts.
+
+        Without `games` it can be evaluated, and not gone on with.
+        """
+        env = _as_tensors(self.env.state_dict()) if games else {}
         return {
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "order": self.order.get_state(),
             "ahead": {} if self.ahead is None else self.ahead.state_dict(self.collector),
-            "env": join_states(_as_tensors(self.env.state_dict()), self.ranks),
+            "env": join_states(env, self.ranks),
             "memory": join_states({"state": self.collector.memory.state.clone()}, self.ranks),
             "meter": self.meter.state_dict(),
             "noise_parts": self.parts.state_dict(),
@@ -338,9 +353,13 @@ class Trainer:
         """Go on from a `state_dict` of a trainer with the same configuration.
 
         Raises:
-            UserError: it was made by another number of processes, or its chunk does not fit here.
+            UserError: it was made by another number of processes, holds no games, or its chunk does not fit here.
         """
         own = own_state(state["env"], self.ranks)
+        if not own:
+            raise UserError(
+                f"this checkpoint holds no games, as {self.config.env} can't be snapshotted: start a new run"
+            )
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
         drawn = self.config.seed, state["counts"][0]
@@ -367,6 +386,14 @@ class Trainer:
         if self.ahead is not None:
             self.ahead.close()
         self.env.close()
+
+
+def _why(rollout: Rollout) -> str:
+    """Of a loss that is no longer finite."""
+    for what, seen in (("a reward", rollout.reward), ("an observation", rollout.obs)):
+        if isinstance(seen, torch.Tensor) and seen.is_floating_point() and not bool(seen.isfinite().all()):
+            return f"{what} of the environment is not finite in float32"
+    return "the loss is no longer finite; try a smaller learning_rate"
 
 
 def _as_tensors(state: Any) -> Any:

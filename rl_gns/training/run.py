@@ -135,6 +135,11 @@ def _follow(config: TrainConfig, path: Path, resume: bool) -> Run:
 
 def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
     with _training(config) as (trainer, stop):
+        if not resume:
+            try:
+                trainer.begin()
+            except envs.EnvError as error:  # now, and not when the first checkpoint is due
+                raise UserError(str(error)) from None
         try:
             configs.save(config, path / "config.toml", _facts())
         except OSError as error:
@@ -224,7 +229,15 @@ def _loop(
     if (
         trainer.updates and saved != trainer.observations
     ):  # before the first there is nothing yet, not even games
-        _save(trainer, writer, folder)
+        try:
+            _save(trainer, writer, folder)
+        except envs.EnvError as error:
+            if not trainer.done:
+                raise RunStopped(f"{' '.join(str(error).split())}; {_way_on(folder)}") from error
+            console.print(
+                f"[yellow]{error}: this run can be evaluated, but not gone on with[/]", highlight=False
+            )
+            _save(trainer, writer, folder, games=False)
     if stop and not trainer.done:
         console.print(
             f"stopped at {trainer.observations:,} observations; go on with: rl-gns train --resume --out {path}",
@@ -261,9 +274,9 @@ class _Log:
         return describe(trainer.observations, trainer.config.observations, sps, score, str(reading), timing)
 
 
-def _save(trainer: Trainer, writer: MetricsWriter | None, folder: Path) -> None:
+def _save(trainer: Trainer, writer: MetricsWriter | None, folder: Path, games: bool = True) -> None:
     """All processes have a part in the state; the one that writes saves it."""
-    state = trainer.state_dict()
+    state = trainer.state_dict(games)
     if writer is not None:
         checkpoint.keep(checkpoint.save(folder, trainer.observations, state), trainer.config.keep_every)
 

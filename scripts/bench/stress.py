@@ -4,7 +4,7 @@
 
 Each cycle starts `rl-gns train`, or resumes what the last cycle left, in a session of its own and ends it by one of
     ctrl-c     SIGINT to the whole group, as a terminal sends it
-    sigterm    SIGTERM to the parent
+    sigterm    SIGTERM to the process group, as `timeout` sends it
     sigkill    SIGKILL to the parent: the workers must notice by themselves
     worker     SIGKILL to one emulator process: the run must stop, name its exit code and keep its checkpoint
     exception  an exception inside the training loop
@@ -97,7 +97,7 @@ def end_badly(process: subprocess.Popen[str], way: str, rng: random.Random) -> N
     if way == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)
     elif way == "sigterm":
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
     elif way == "sigkill":
         process.send_signal(signal.SIGKILL)
     elif way == "worker":

@@ -314,6 +314,61 @@ def test_a_killed_worker_is_named_with_its_exit_code() -> None:
             env.step(torch.zeros(4, dtype=torch.int64))
 
 
+def test_signals_that_ask_to_end_are_the_parents_to_handle() -> None:
+    """Its checkpoint needs the workers' games: they end when it hangs up, and a signal to its group spares them."""
+    with envs.make("atari:pong", 4, workers=2) as env:
+        env.reset()
+        worker = env._crew.workers[0]
+        assert os.getpgid(worker.pid) != os.getpgid(0)
+        for asked_to_end in (signal.SIGTERM, signal.SIGINT):
+            worker.send_signal(asked_to_end)
+        env.step(torch.zeros(4, dtype=torch.int64))
+        assert len(env.state_dict()["games"]) > 0
+    assert worker.poll() == 0
+
+
+def test_workers_end_at_once_where_the_program_has_forked() -> None:
+    """The child holds its end of the socket."""
+    env = envs.make("atari:pong", 2, workers=2)
+    env.reset()
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        worker, start = env._crew.workers[0], time.monotonic()
+        env.close()
+        assert worker.poll() == 0
+        assert time.monotonic() - start < 4  # 5 s later it would have been killed
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_calls_out_of_turn_are_refused_and_change_nothing() -> None:
+    noop = torch.zeros(2, dtype=torch.int64)
+    with envs.make("atari:pong", 2, workers=1) as env, envs.make("atari:pong", 2, workers=1) as twin:
+        for too_early in (env.observation, env.state_dict, lambda: env.step(noop)):
+            with pytest.raises(EnvError, match="no games yet: call reset first"):
+                too_early()
+        env.reset()
+        twin.reset()
+        for _ in range(20):
+            env.step_begin(0, torch.tensor([2]))
+            with pytest.raises(EnvError, match="in a step already"):
+                env.step_begin(0, torch.tensor([3]))
+            with pytest.raises(EnvError, match="was begun: finish it first"):
+                env.render(0)
+            env.step_begin(1, torch.tensor([0]))
+            env.step_end(0), env.step_end(1)
+            twin.step(torch.tensor([2, 0]))
+        assert torch.equal(env.observation(), twin.observation())
+        with pytest.raises(RuntimeError, match="action -1 is not one of the 6"):
+            env.step(torch.tensor([0, -1]))
+    with pytest.raises(EnvError, match="closed"):
+        env.render(0)
+
+
 def test_workers_end_with_their_parent() -> None:
     program = (
         "import envs, time\n"

@@ -45,6 +45,7 @@ class Train(TrainConfig):
     def run(self) -> None:
         """Train, then say where the run lies."""
         from rl_gns.training.run import train
+        from rl_gns.training.sharing import by_torchrun
 
         if not self.env and not self.resume:
             raise UserError("what to train on? e.g. rl-gns train atari:pong ('rl-gns envs' lists all)")
@@ -54,7 +55,7 @@ class Train(TrainConfig):
             raise UserError("which run? give --out DIR with --resume")
         config = TrainConfig(**settings)
         run = train(config, self.out, resume=self.resume, quiet=self.quiet, given=self.given)
-        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
+        if not by_torchrun() or os.environ["RANK"] == "0":  # one of them speaks
             _summary(run)
 
 

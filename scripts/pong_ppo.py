@@ -37,7 +37,9 @@ def main() -> None:
         checkpoint_every=50_000,
     )
     out = Path(arguments.out)
-    run = rl_gns.train(config, out, resume=(out / "checkpoints").is_dir())
+    run = rl_gns.train(config, out, resume=(out / "config.toml").exists())
+    if run.metrics()["observations"].max() < config.observations:
+        sys.exit(f"stopped; call again to go on in {out}")
     RESULTS.mkdir(exist_ok=True)
     noise.figure(run, RESULTS / "pong_ppo.png")
     run.metrics().to_csv(RESULTS / "pong_ppo.csv", index=False, float_format="%.6g")

@@ -31,7 +31,7 @@ def why_not() -> str | None:
     try:
         usable = importlib.import_module("numba.cuda").is_available()
     except ImportError:
-        return "moba on a GPU needs numba-cuda (pip install numba-cuda)"
+        return "moba on a GPU needs numba-cuda: pip install -e '.[gpu]' in the clone"
     if not usable:
         return "moba on a GPU needs one that numba-cuda can use, and finds none; use device='cpu'"
     return None

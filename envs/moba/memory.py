@@ -34,7 +34,10 @@ def bytes_per_world(options: Options) -> dict[str, int]:
 
 
 def available() -> int:
-    """Bytes this process may still take: of the machine's memory, or of its control group's if that is less."""
+    """Bytes this process may still take: of the machine's memory, or of its control group's if that is less.
+
+    Of several processes that torchrun started here each may take its part.
+    """
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
@@ -48,7 +51,7 @@ def available() -> int:
             free = min(free, int(limit) - int(used))
     except OSError:
         pass
-    return free
+    return free // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def free_bytes(device: torch.device) -> int:

@@ -8,12 +8,18 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pettingzoo import ParallelEnv
 from torch import Tensor
 
 from envs.batched import EnvError
 from envs.moba.env import MobaEnv
 from envs.moba.layout import MASK_BLOCKS
+
+try:
+    from pettingzoo import ParallelEnv
+except ImportError as error:
+    raise ImportError(
+        "envs.moba.pettingzoo_env needs PettingZoo: pip install -e '.[pettingzoo]' in the clone, or pettingzoo"
+    ) from error
 
 Obs = dict[str, Any]
 

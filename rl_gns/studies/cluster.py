@@ -17,12 +17,12 @@ from typing import Any
 
 from rl_gns.errors import UserError
 from rl_gns.studies.devices import JOBS_PER_GPU
-from rl_gns.studies.local import Ended
+from rl_gns.studies.local import Ended, ended
 from rl_gns.studies.plan import PlannedRun
-from rl_gns.studies.store import DISK_FULL
 from rl_gns.training.config import TrainConfig
 
-STOP_PATIENCE = 60.0
+STOP_PATIENCE = 600.0
+"""Seconds in which runs that were asked to stop may end an update and write their checkpoint."""
 UNSEEN = 4
 """What a task returns on a node that does not see the results folder."""
 
@@ -42,7 +42,7 @@ class RayPool:
         """address: "auto" or HOST:PORT of a running cluster; jobs: runs at once at most; per_gpu: runs a GPU takes.
 
         Raises:
-            UserError: Ray is not installed, or there is no cluster at the address.
+            UserError: Ray is not installed, there is no cluster at the address, or no node of it could take a run.
         """
         try:
             import ray
@@ -59,15 +59,26 @@ class RayPool:
                     f"no Ray cluster at {address!r} ({reason}): start one with ray start --head"
                 ) from None
         self._tasks: dict[Any, tuple[PlannedRun, int]] = {}
+        if not self._room():  # Ray would wait for such a node for ever, without a word
+            wanted = f"{threads} processors" + (" and a GPU" if on_gpu else "")
+            raise UserError(
+                f"no node of the Ray cluster has {wanted}, which a run takes (--threads, the study's device)"
+            )
 
     @property
     def slots(self) -> int:
         """Runs the nodes alive now have processors and GPUs for."""
-        resources = self._ray.cluster_resources()
-        room = int(resources.get("CPU", 0)) // self._threads
-        if self._gpu_share:
-            room = min(room, int(resources.get("GPU", 0) / self._gpu_share))
-        return max(1, room if self._jobs is None else min(room, self._jobs))
+        return max(1, self._room() if self._jobs is None else min(self._room(), self._jobs))
+
+    def _room(self) -> int:
+        room = 0
+        for node in self._ray.nodes():
+            has = node["Resources"] if node["Alive"] else {}
+            here = int(has.get("CPU", 0)) // self._threads
+            if self._gpu_share:
+                here = min(here, int(has.get("GPU", 0) / self._gpu_share))
+            room += here
+        return room
 
     def start(self, run: PlannedRun, threads: int) -> None:
         """Submit `run`."""
@@ -98,12 +109,11 @@ class RayPool:
                 continue
             if code == UNSEEN:
                 raise UserError(reason)
-            full = code == DISK_FULL
-            found.append(Ended(run, "" if code == 0 else reason, counts=not full, disk_full=full))
+            found.append(ended(run, code, reason))
         return found
 
     def stop(self) -> None:
-        """Interrupt all tasks, which makes their runs checkpoint, and wait a minute for them."""
+        """Interrupt all tasks, which makes their runs checkpoint, and wait for them."""
         for task in self._tasks:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(task, force=False)

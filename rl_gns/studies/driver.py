@@ -7,7 +7,6 @@ know whether runs are processes here or tasks of a cluster.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -24,8 +23,10 @@ from rl_gns.studies.devices import JOBS_PER_GPU, Devices, gpu_count
 from rl_gns.studies.local import Ended, Executor, LocalPool, processors
 from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import ATTEMPTS, Outcome, Status, read_failures
+from rl_gns.studies.store import is_full
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import View
+from rl_gns.training import locking
 
 POLL = 0.5
 LEAST_FREE = 256 << 10
@@ -92,8 +93,9 @@ def drive(
             raise UserError(
                 f"the results folder {study.results} can't be written ({error.strerror}): give --out"
             ) from None
+        what = "free some space and start" if is_full(error) else "start"
         raise RunStopped(
-            f"{study.results}: {error.strerror or error}; free some space and start again, nothing is lost"
+            f"{study.results}: {error.strerror or error}; {what} again, nothing is lost"
         ) from error
 
 
@@ -209,18 +211,15 @@ def _readable(study: Study, run: PlannedRun) -> Outcome:
 @contextmanager
 def _lock(results: Path) -> Iterator[None]:
     with (results / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locking.take(file, results):
             file.seek(0)
             owner = file.read().strip()
             raise UserError(
                 f"another driver is running the study in {results}"
                 + (f" (process {owner})" if owner else "")
-                + "; "
-                "wait for it or stop it"
-            ) from None
+                + "; wait for it or stop it"
+            )
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} on {os.uname().nodename}")
         file.flush()
         yield

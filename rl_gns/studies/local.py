@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rl_gns.studies.devices import Devices
 from rl_gns.studies.plan import PlannedRun
-from rl_gns.studies.store import DISK_FULL
+from rl_gns.studies.store import BUSY, DISK_FULL
 from rl_gns.training.config import TrainConfig
 
 
@@ -85,8 +85,7 @@ class LocalPool:
             process.join()
             del self._processes[name]
             self._devices.give_back(name)
-            full = process.exitcode == DISK_FULL
-            found.append(Ended(run, self._reason(run, process.exitcode), counts=not full, disk_full=full))
+            found.append(ended(run, process.exitcode, self._reason(run, process.exitcode)))
         return found
 
     def stop(self) -> None:
@@ -105,6 +104,13 @@ class LocalPool:
         if code is not None and code < 0:
             return f"killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
         return last_line(self._results / "logs" / f"{run.id}.log") or f"ended with exit code {code}"
+
+
+def ended(run: PlannedRun, code: int | None, reason: str) -> Ended:
+    """What a worker's exit code says. A full disk, or another process at work on the run, is no failure of it."""
+    return Ended(
+        run, "" if code == 0 else reason, counts=code not in (DISK_FULL, BUSY), disk_full=code == DISK_FULL
+    )
 
 
 def _work(config: TrainConfig, folder: Path, log: Path) -> None:

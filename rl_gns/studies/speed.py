@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from rl_gns.errors import UserError
 from rl_gns.studies.local import processors
 from rl_gns.studies.plan import PlannedRun, correlation_cell
 from rl_gns.studies.results import Outcome
@@ -46,6 +47,8 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
     Speeds are measured for up to 32 cells, one at a time; other cells take that of the nearest batch size. Jobs that
     share caches and memory run somewhat slower than that.
     """
+    if jobs is not None and jobs < 1:
+        raise UserError(f"jobs must be at least 1, got {jobs}")
     jobs = jobs or processors()
     outcomes = study.outcomes()
     runs = [run for run in study.plan(outcomes) if not outcomes[run.id].final]

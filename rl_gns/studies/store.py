@@ -17,6 +17,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, no quota left, file too large."""
 DISK_FULL = 3
 """Exit code of a run's process that could not write."""
+BUSY = 5
+"""Exit code of a run's process that found another one at work on it."""
 
 
 def is_full(error: BaseException | None) -> bool:

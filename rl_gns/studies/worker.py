@@ -1,6 +1,7 @@
 """One run in a process of its own: train or go on, write why it failed, end when the driver does.
 
-Exit codes: 0 finished or asked to stop, 1 the run could not go on, 2 its settings can't be used, 3 the disk is full.
+Exit codes: 0 finished or asked to stop, 1 the run could not go on, 2 its settings can't be used, 3 the disk is full,
+5 another process is at it.
 The reason is the last line of the log. Preloaded by the pool's fork server, so that a run does not wait for torch.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 import signal
@@ -20,8 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rl_gns.errors import RunStopped, UserError
-from rl_gns.studies.store import DISK_FULL, is_full
+from rl_gns.studies.store import BUSY, DISK_FULL, is_full
 from rl_gns.training import config as configs
+from rl_gns.training import locking
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.run import train
 
@@ -50,7 +51,9 @@ def run_in_process(
 def attempt(config: TrainConfig, folder: Path) -> int:
     """Train `folder` to its end, from its newest checkpoint where there is one. Returns an exit code."""
     try:
-        _wait_for_lock(folder)
+        if not _wait_for_lock(folder):
+            _say(f"another process is training {folder}")
+            return BUSY
         resume = (folder / "config.toml").is_file()
         if resume:
             config = as_begun(config, configs.load(folder / "config.toml"))
@@ -93,14 +96,14 @@ def _stop_with(wait_for_driver: Callable[[], object]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wait_for_lock(folder: Path) -> None:
+def _wait_for_lock(folder: Path) -> bool:
+    """Returns whether nobody holds it now."""
     path, patience = folder / "lock", time.monotonic() + LOCK_PATIENCE
     while path.is_file():
         with path.open("a") as file:  # a network file system locks only what may be written
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > patience:
-                    raise UserError(f"another process is training {folder}") from None
+            if locking.take(file, folder):
+                return True
+        if time.monotonic() > patience:
+            return False
         time.sleep(0.2)
+    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import os
 import platform
 import signal
@@ -22,7 +21,7 @@ from rich.console import Console
 import envs
 from agents.ranks import Ranks
 from rl_gns.errors import RunStopped, UserError
-from rl_gns.training import checkpoint
+from rl_gns.training import checkpoint, locking
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.loop import Trainer
@@ -329,10 +328,15 @@ def _facts() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:  # no git here
+        top, commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")[
+            :2
+        ]
+        if Path(top).resolve() != root:  # an installed package in somebody else's repository
+            commit = ""
+    except (OSError, ValueError):  # no git, or no repository here
         commit = ""
     machine = {
         "python": platform.python_version(),
@@ -359,10 +363,8 @@ def _mirror(board: Any, row: dict[str, float], sps: float, observations: int) ->
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     with (path / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is training {path}") from None
+        if not locking.take(file, path):
+            raise UserError(f"another process is training {path}")
         yield
 
 

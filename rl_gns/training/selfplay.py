@@ -30,6 +30,7 @@ from envs.batched import Step
 from envs.moba.opponents import Scripted
 from rl_gns.errors import UserError
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.sharing import join_states, own_state
 from rl_gns.training.sources import put_back
 
 
@@ -196,7 +197,7 @@ class SelfPlay:
             "playing": list(self.playing),
             "odds": list(self.odds),
             "snapshots": self.snapshots,
-            "memory": self._memory.state.clone(),
+            "memory": join_states({"state": self._memory.state.clone()}, self.ranks),
             "generators": [self._generator.get_state(), self._actions.get_state()],
         }
 
@@ -209,7 +210,12 @@ class SelfPlay:
         now = self.pool.probabilities()  # of a checkpoint of a version that did not keep them
         self.odds = list(state.get("odds", [now.get(member, 0.0) for member in self.playing]))
         if self._memory.state.numel():
-            self._memory.state.copy_(state["memory"])
+            kept = state["memory"]
+            if isinstance(
+                kept, dict
+            ):  # a tensor, of rank 0 alone, where the checkpoint is of a version before
+                kept = own_state(kept, self.ranks)["state"]
+            self._memory.state.copy_(kept)
         for i, generator in enumerate((self._generator, self._actions)):
             put_back(generator, state["generators"][i], *anew, 2 + i)
 

@@ -9,6 +9,7 @@ Rank 0 writes the run's directory.
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,18 +23,27 @@ from agents.ranks import Ranks
 from rl_gns.errors import UserError
 from rl_gns.training.config import TrainConfig
 
+PATIENCE = datetime.timedelta(days=1)
+"""For one another: rank 0 alone plays the ladder's games and writes checkpoints. Who dies is noticed at once."""
+
+
+def by_torchrun() -> bool:
+    """Whether this is one of several processes that torchrun started; batch systems set WORLD_SIZE alone."""
+    told = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return all(name in os.environ for name in told) and os.environ["WORLD_SIZE"] != "1"
+
 
 @contextmanager
 def together() -> Iterator[Ranks]:
     """Join the processes that torchrun started with this one, for as long as a run lasts; alone, do nothing."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+    if not by_torchrun() or dist.is_initialized():
         yield Ranks()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        dist.init_process_group("cpu:gloo,cuda:nccl")
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=PATIENCE)
     else:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield Ranks()
     finally:

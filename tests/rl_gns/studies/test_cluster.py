@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from rl_gns.errors import UserError
+from rl_gns.studies.cluster import RayPool
 from rl_gns.studies.driver import drive
 from rl_gns.studies.study import Study, load_study
 
@@ -55,6 +56,40 @@ def cluster() -> Iterator[Any]:
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+class Nodes:
+    """A Ray of two nodes, of which one is gone."""
+
+    def __init__(self) -> None:
+        self.joined: list[str] = []
+
+    def is_initialized(self) -> bool:
+        return bool(self.joined)
+
+    def init(self, address: str, **_: Any) -> None:
+        self.joined.append(address)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        big, gone = {"CPU": 7.0, "GPU": 1.0}, {"CPU": 64.0}
+        return [
+            {"Alive": True, "Resources": {"CPU": 3.0}},
+            {"Alive": True, "Resources": big},
+            {"Alive": False, "Resources": gone},
+        ]
+
+
+def test_room_is_counted_node_by_node_and_none_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 processors are no room for one run of 8."""
+    monkeypatch.setitem(sys.modules, "ray", Nodes())
+    assert RayPool(tmp_path, "auto", None, 2).slots == 1 + 3
+    assert RayPool(tmp_path, "auto", 2, 2).slots == 2
+    assert RayPool(tmp_path, "auto", None, 3, on_gpu=True, per_gpu=4).slots == 2
+    for threads, on_gpu, said in ((8, False, "8 processors"), (8, True, "8 processors and a GPU")):
+        with pytest.raises(UserError, match=f"no node of the Ray cluster has {said}"):
+            RayPool(tmp_path, "auto", None, threads, on_gpu=on_gpu)
 
 
 @pytest.mark.slow

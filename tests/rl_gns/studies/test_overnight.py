@@ -18,7 +18,9 @@ from rl_gns.errors import UserError
 from rl_gns.studies import results, worker
 from rl_gns.studies.driver import _settle
 from rl_gns.studies.fitting import fit_study
-from rl_gns.studies.local import Ended
+from rl_gns.studies.local import Ended, ended
+from rl_gns.studies.plan import PlannedRun
+from rl_gns.studies.store import BUSY
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import View
 from rl_gns.training import checkpoint
@@ -220,11 +222,12 @@ def test_a_lock_is_asked_for_as_network_file_systems_want_it(
     monkeypatch.setattr(fcntl, "flock", of_nfs)
     monkeypatch.setattr(worker, "LOCK_PATIENCE", 0.0)
     (tmp_path / "lock").touch()
-    worker._wait_for_lock(tmp_path)
+    assert worker._wait_for_lock(tmp_path)
     with (tmp_path / "lock").open("w") as held:
         flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process is training"):
-            worker._wait_for_lock(tmp_path)
+        assert not worker._wait_for_lock(tmp_path)
+        assert worker.attempt(TrainConfig(), tmp_path) == BUSY
+        assert not ended(PlannedRun("a", 1, 1, 1e-3, 1, TrainConfig()), BUSY, "busy").counts
     monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
-    with pytest.raises(OSError, match="no locks"):
+    with pytest.raises(UserError, match=r"can't be locked \(no locks\): put it on a file system with locks"):
         worker._wait_for_lock(tmp_path)

@@ -15,6 +15,7 @@ from agents.ranks import Ranks
 from rl_gns.errors import UserError
 from rl_gns.training import sharing
 from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.loop import Trainer
 from rl_gns.training.saved import load_run
 
 WORK = """
@@ -171,3 +172,58 @@ def test_a_state_of_another_number_of_processes() -> None:
     with pytest.raises(UserError, match="of 1 processes, here are 2: go on without torchrun"):
         sharing.own_state({"units": 1}, Two())
     assert sharing.own_state({"ranks": [1, 2]}, Two()) == 2
+
+
+class Second(Ranks):
+    """The second of two, whose pieces the first has."""
+
+    def __init__(self) -> None:
+        self.rank, self.count = 1, 2
+        self.told: list[Any] = []
+
+    def to_first(self, state: Any) -> list[Any]:
+        self.told.append(state)
+        return []
+
+
+def test_each_rank_keeps_what_its_own_past_selves_remember() -> None:
+    config = TrainConfig(
+        env="moba:1v1",
+        algo="ppo",
+        num_envs=8,
+        rollout=8,
+        past_share=0.5,
+        network="entities-lstm",
+        sequence=8,
+        threads=1,
+        env_options={"threads": 1},
+    )
+    trainer = Trainer(resolve(config))
+    try:
+        selfplay = trainer.selfplay
+        assert selfplay is not None
+        trainer.update()
+        alone = selfplay.state_dict()
+        mine = selfplay._memory.state.clone()
+        assert mine.abs().sum() > 0
+        selfplay.ranks = Second()
+        assert torch.equal(selfplay.state_dict() and selfplay.ranks.told[0]["state"], mine)
+        both = {"ranks": [{"state": mine + 1}, {"state": mine + 2}]}
+        selfplay.load_state_dict(alone | {"memory": both}, 0, 0)
+        assert torch.equal(selfplay._memory.state, mine + 2)
+        selfplay.load_state_dict(alone | {"memory": mine}, 0, 0)  # of a version before
+        assert torch.equal(selfplay._memory.state, mine)
+    finally:
+        trainer.close()
+
+
+def test_a_batch_systems_world_size_alone_is_not_torchruns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with sharing.together() as ranks:
+        assert ranks.count == 1
+    monkeypatch.setenv("RANK", "1")
+    assert not sharing.by_torchrun()
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    assert sharing.by_torchrun()

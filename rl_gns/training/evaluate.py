@@ -120,7 +120,7 @@ def _play(
             memory.keep(seen)
             step = env.step(distribution.mode() if deterministic else distribution.sample(generator))
             memory.forget(step.terminated | step.truncated)
-            for i in (~step.score.isnan()).nonzero().squeeze(1).tolist():
+            for i in (~step.length.isnan()).nonzero().squeeze(1).tolist():
                 games.setdefault(i, Game(float(step.score[i]), float(step.length[i])))
     return [games[i] for i in sorted(games)]
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import grad, vmap
 
+import envs
 from envs.batched import EnvError
 from envs.solvable import Bandit, Chain, Gaussian, Tables, make
 from envs.solvable import gaussian as gaussian_module
@@ -398,3 +399,9 @@ def test_sampled_gaussian_has_the_exact_mean_and_noise(learned):
     squares = (g - truth.gradient).square().sum(1)
     assert abs(squares.mean() - truth.trace) < 4 * squares.std() / math.sqrt(envs)
     assert sum(math.prod(shape) for shape in truth.shapes.values()) == g.shape[1]
+
+
+@pytest.mark.parametrize("options", [{"hazard": float("nan")}, {"slip": 1.5}, {"reward_std": float("nan")}])
+def test_a_chain_of_no_probabilities_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(EnvError, match="chain tables"):
+        envs.make("solvable:chain", 2, **options)

@@ -159,6 +159,8 @@ class Noise:
         if len(frame):
             print(noise.heading(run))
             print(noise.text(frame))
+            if worth := noise.worth(run):
+                print(worth)
         if len(parts):
             print(noise_parts.text(parts))
         if len(other):

@@ -46,7 +46,9 @@ class Tables:
             raise EnvError("chain tables: move, end and reward must be [S, A, S] and start [S]")
         sums = [self.move.sum(-1), self.start.sum()]
         chances = [self.move, self.end, self.start, np.array(self.truncation)]
-        if not all(np.allclose(s, 1.0) for s in sums) or not all(((p >= 0) & (p <= 1)).all() for p in chances):
+        if not all(np.allclose(s, 1.0) for s in sums) or not all(
+            ((p >= 0) & (p <= 1)).all() for p in chances
+        ):
             raise EnvError("chain tables: move and start must sum to 1, and every probability lie in [0, 1]")
         if not self.reward_std >= 0:
             raise EnvError(f"chain tables: reward_std must be >= 0, got {self.reward_std}")

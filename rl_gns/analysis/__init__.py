@@ -20,6 +20,7 @@ from rl_gns.analysis.paper import paper_fronts, paper_noise_scale, paper_task
 from rl_gns.analysis.predicted import Parting, PredictedAxis, parting, predict_axis
 from rl_gns.analysis.rollout_fit import fit_rollouts
 from rl_gns.analysis.rollouts import RolloutLaw, design_effect, exchange_rate
+from rl_gns.analysis.tradeoff import Tradeoff, tradeoff
 
 __all__ = [
     "Cost",
@@ -29,6 +30,7 @@ __all__ = [
     "Parting",
     "PredictedAxis",
     "RolloutLaw",
+    "Tradeoff",
     "adaptive_batch",
     "bootstrap_interval",
     "design_effect",
@@ -50,5 +52,6 @@ __all__ = [
     "smooth",
     "smoothed_noise_scale",
     "step_weighted_mean",
+    "tradeoff",
     "turning_point",
 ]

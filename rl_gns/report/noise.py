@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rl_gns.analysis import tradeoff
 from rl_gns.report import noise_parts
 from rl_gns.training.saved import Run
 
@@ -58,6 +59,36 @@ def text(frame: pd.DataFrame) -> str:
         }
     )
     return shown.to_string(index=False)
+
+
+FACTORS = (0.25, 0.5, 2, 4, 16)
+
+
+def worth(run: Run) -> str:
+    """What other batches would be worth by the last reading that is known; empty where none is."""
+    known = run.metrics().dropna(subset=["noise_scale"])
+    if known.empty:
+        return ""
+    last, batch = known.iloc[-1], run.config.batch
+    value, low, high = (float(last[name]) for name in ("noise_scale", "noise_scale_low", "noise_scale_high"))
+    rows = []
+    for factor in FACTORS:
+        if batch * factor < 1:
+            continue
+        at, ends = tradeoff(batch, batch * factor, value), []
+        for end in (low, high):
+            ends.append(tradeoff(batch, batch * factor, math.inf if math.isnan(end) else max(end, 0.0)))
+        cells = [
+            f"{at[k]:.2f} ({min(end[k] for end in ends):.2f} to {max(end[k] for end in ends):.2f})"
+            for k in (0, 1)
+        ]
+        rows.append([f"{batch * factor:,.4g}", *cells])
+    shown = pd.DataFrame(rows, columns=["batch", "times the updates", "times the observations"])
+    return (
+        f"another batch, to the same score, if B_crit were B_simple at {last['observations']:,.0f} observations:\n"
+        "S ~ 1 + B_crit/B, E = B S; in the paper B_simple is mostly 1 to 10 times B_crit on Atari\n"
+        + shown.to_string(index=False)
+    )
 
 
 def figure(run: Run, path: Path) -> None:

@@ -90,3 +90,24 @@ def test_every_update_counted_alike_is_drawn_beside_the_main_measurement(
 def test_the_table_says_the_run_s_own_confidence_and_units() -> None:
     heading = noise.heading(SimpleNamespace(config=SimpleNamespace(confidence=0.9, batch=1280)))
     assert "90 % interval, in observations (a batch has 1,280)" in heading
+
+
+def test_another_batch_is_worth_what_the_last_known_reading_says() -> None:
+    rows = pd.DataFrame(
+        {
+            "observations": [1e5, 2e5, 3e5],
+            "noise_scale": [50.0, 80.0, np.nan],
+            "noise_scale_low": [1.0, 0.0, 5.0],
+            "noise_scale_high": [9.0, np.inf, np.inf],
+        }
+    )
+    run = SimpleNamespace(config=SimpleNamespace(batch=80), metrics=lambda: rows)
+    words = noise.worth(run)
+    assert "at 200,000 observations" in words
+    found = {line.split()[0]: line.split(maxsplit=1)[1] for line in words.splitlines()[3:]}
+    assert list(found) == ["20", "40", "160", "320", "1,280"]
+    assert found["160"].split("  ")[0] == "0.75 (0.50 to 1.00)"  # all noise halves it, none gains nothing
+    assert found["160"].split()[4:] == ["1.50", "(1.00", "to", "2.00)"]
+    assert noise.worth(SimpleNamespace(config=run.config, metrics=lambda: rows[2:])) == ""
+    single = SimpleNamespace(config=SimpleNamespace(batch=2), metrics=lambda: rows)
+    assert noise.worth(single).splitlines()[3].split()[0] == "1"

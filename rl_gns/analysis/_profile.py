@@ -60,6 +60,8 @@ class Points:
     """[k] batch sizes of censored points; only with a fixed slope of 1."""
     log_bound: Floats = field(default_factory=lambda: np.empty(0))
     """[k] their lower bounds of ln y."""
+    resolution: float = RESOLUTION
+    """Least standard deviation of ln y."""
 
     @property
     def parameters(self) -> int:
@@ -138,20 +140,27 @@ def rejects(
     limit: float,
     dropped: int,
     confidence: float,
+    resolution: float = RESOLUTION,
 ) -> bool:
     """F test: does a limit law of objective `limit`, with `dropped` fewer parameters, fit worse?"""
     n, sizes = cells.size, int(cells.max()) + 1
     if n == sizes and sizes <= parameters:
         return False
     between, within = mean_squares(least, y, cells, parameters)
-    freedom = sizes - parameters if between >= within else n - sizes
-    bound = float(f_distribution.ppf(confidence, dropped, freedom)) * dropped
-    return limit - least > bound * float(variance(between, within))
+    spare = freedom(between, within, n, sizes, parameters)
+    bound = float(f_distribution.ppf(confidence, dropped, spare)) * dropped
+    return limit - least > bound * float(variance(between, within, resolution, n / sizes))
 
 
-def aic(objective: float, n: int, parameters: int) -> float:
+def freedom(between: Floats, within: Floats, n: int, sizes: int, parameters: int) -> int:
+    """Degrees of the mean square that `variance` takes; at least 1 where n > sizes or sizes > parameters."""
+    by_size = sizes > parameters and (n == sizes or bool(between >= within))
+    return sizes - parameters if by_size else n - sizes
+
+
+def aic(objective: float, n: int, parameters: int, resolution: float = RESOLUTION) -> float:
     """n ln σ² + 2 k, k with the variance counted; σ no smaller than the resolution of a count."""
-    return n * float(np.log(max(objective / n, RESOLUTION**2))) + 2 * (parameters + 1)
+    return n * float(np.log(max(objective / n, resolution**2))) + 2 * (parameters + 1)
 
 
 def interval(
@@ -169,19 +178,23 @@ def interval(
     best = points.at(log_c)
     least = float(best.objective[0])
     between, within = mean_squares(least, y, cells, p)
-    of_point = variance(between, within)
+    of_point = variance(between, within, points.resolution, n / sizes)
 
     grid = np.union1d(points.grid(), _near(points, log_c, float(of_point)))
     slopes = np.empty(0)
-    q = float(f_distribution.ppf(confidence, 1, sizes - p if between >= within else n - sizes))
+    q = float(f_distribution.ppf(confidence, 1, freedom(between, within, n, sizes, p)))
     if bootstrap:
         fitted = best.intercept + best.slope * shape(log_c, points.batch)[0]
-        resampled = resample(rng, fitted, y - fitted, cells, float(between), float(within), p, bootstrap)
+        resampled = resample(
+            rng, fitted, y - fitted, cells, float(between), float(within), p, bootstrap, points.resolution
+        )
         found = points.at(grid, resampled)
         lows = found.objective.min(-1)
         at_fit = points.at(log_c, resampled).objective[..., 0]
         lows = np.minimum(lows, at_fit)
-        f_star = (at_fit - lows) / variance(*mean_squares(lows, resampled, cells, p))
+        f_star = (at_fit - lows) / variance(
+            *mean_squares(lows, resampled, cells, p), points.resolution, n / sizes
+        )
         q = calibrated(f_star, q, n - p, confidence)
         slopes = np.take_along_axis(found.slope, found.objective.argmin(-1)[:, None], -1)[:, 0]
 
@@ -218,9 +231,9 @@ def interval_at_small_batch(
         return None, None
     best = points.at(log_c)
     between, within = mean_squares(float(best.objective[0]), y, cells, p)
-    of_point = float(variance(between, within))
-    freedom = sizes - p if between >= within else n - sizes
-    allowed = float(best.objective[0]) + float(f_distribution.ppf(confidence, 1, freedom)) * of_point
+    of_point = float(variance(between, within, points.resolution, n / sizes))
+    table = float(f_distribution.ppf(confidence, 1, freedom(between, within, n, sizes, p)))
+    allowed = float(best.objective[0]) + table * of_point
     grid = np.union1d(points.grid(), _near(points, log_c, of_point))
     rest, rest_bound = y - shape(grid, points.batch), points.log_bound - shape(grid, points.bound_batch)
 
@@ -266,9 +279,13 @@ def mean_squares(
     return np.asarray(between), np.asarray(within)
 
 
-def variance(between: Floats, within: Floats) -> Floats:
-    """Of one point: the larger of the two mean squares, no less than the resolution of a count."""
-    return np.maximum(np.maximum(between, within), RESOLUTION**2)
+def variance(between: Floats, within: Floats, resolution: float = RESOLUTION, seeds: float = 1.0) -> Floats:
+    """Of one point: the larger of the two mean squares, no less than the resolution of a count.
+
+    Where `seeds` of one batch size differ by less than that, they were rounded alike, and so is their mean.
+    """
+    alike = np.where(np.asarray(within) < resolution**2, seeds, 1.0)
+    return np.maximum(np.maximum(between, within), alike * resolution**2)
 
 
 def resample(
@@ -280,13 +297,18 @@ def resample(
     within: float,
     parameters: int,
     replicas: int,
+    resolution: float = RESOLUTION,
 ) -> Floats:
     """[replicas, n]: the curve, plus a drawn deviation per batch size, plus a drawn deviation per seed.
 
     Deviations of batch sizes are scaled so that, with the seeds' own scatter added, they have the mean square
-    found; deviations of seeds by √(m/(m-1)), m the seeds of their batch size.
+    found; deviations of seeds by √(m/(m-1)), m the seeds of their batch size. Where there is less of either than
+    the resolution, as of counts that are equal because they are coarse, they are normal ones of that size, a batch
+    size's in common.
     """
     counts = np.bincount(cells)
+    if max(between / (cells.size / counts.size), within) < resolution**2:
+        return fitted + resolution * rng.standard_normal((replicas, counts.size))[:, cells]
     n, sizes = cells.size, counts.size
     means = np.bincount(cells, residual) / counts
     drawn = np.broadcast_to(fitted, (replicas, n)).copy()

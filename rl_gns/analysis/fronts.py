@@ -5,6 +5,7 @@ It reads numbers; it must not know how the runs were trained or which learning r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
 from rl_gns.analysis._profile import (
+    RESOLUTION,
     Fit,
     Floats,
     Points,
@@ -21,6 +23,9 @@ from rl_gns.analysis._profile import (
     minimise,
     rejects,
 )
+
+TOLD = 2.0
+"""Of AIC: by how much less one law's must be for it to be told to be the better one (Burnham & Anderson 2002)."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,11 @@ class Front:
         """Updates S at `batch` observations, same shape; the limit law where `b_crit` is None.
 
         Raises:
-            ValueError: the front has no curve.
+            ValueError: the front has no curve, or a batch is not positive.
         """
         b = np.asarray(batch, dtype=np.float64)
+        if not (b > 0).all():
+            raise ValueError(f"a batch must be positive, got {b}")
         if self.s_min is not None:
             return self.s_min * (1 + (self.b_crit or 0.0) / b)
         if self.e_min is not None:
@@ -78,6 +85,7 @@ def fit_front(
     seed: int = 0,
     bootstrap: int = 1000,
     confidence: float = 0.95,
+    resolution: float = RESOLUTION,
 ) -> Front:
     """Fit ln S = ln S_min + ln(1 + B_crit/B) by unweighted least squares on ln S, one term per run.
 
@@ -89,7 +97,7 @@ def fit_front(
 
     The interval is a profile calibrated by a seeded two-level residual bootstrap over batch sizes and seeds,
     see `_profile`; that of E_min is a profile at the table of F; several runs at one batch size count as
-    seeds. It assumes that no count is known better than to 1 %.
+    seeds. No count is taken to be known better than to `resolution`, so that equal counts promise no exactness.
 
     Can't tell (`b_crit` None):
       - no run met the goal, or those that did have fewer than 3 batch sizes;
@@ -104,12 +112,15 @@ def fit_front(
         seed: of the bootstrap. Same points in any order and same seed give the same bytes.
         bootstrap: replicas; 0 skips them and takes the interval from the table of F.
         confidence: of the interval.
+        resolution: least standard deviation of ln S, > 0. Where progress is looked at every k updates only, give
+            k / (√12 S) of the smallest S (and half of k taken off every count).
 
     Raises:
         ValueError: empty, lengths differ, a value not finite or not positive, bootstrap < 0, confidence not
-            in (0, 1).
+            in (0, 1), resolution not positive.
     """
     b, s, c = checked_points(batch, updates, censored)
+    check_resolution(resolution)
     if bootstrap < 0 or not 0 < confidence < 1:
         raise ValueError(f"bootstrap must be >= 0 and confidence in (0, 1), got {bootstrap} and {confidence}")
     met, sizes = int((~c).sum()), np.unique(b[~c]).size
@@ -118,22 +129,22 @@ def fit_front(
         note = "no run met the goal: give a larger budget"
         return Front(None, None, None, None, None, None, met, bounds, note=note)
 
-    points = Points(b[~c], np.log(s[~c]), (1.0, 1.0), b[c], np.log(s[c]))
+    points = Points(b[~c], np.log(s[~c]), (1.0, 1.0), b[c], np.log(s[c]), resolution)
     log_c = minimise(points)
     best, flat, steep = points.at(log_c), points.flat(), points.steep()
     rng = np.random.default_rng(seed)
     log_low, log_high, _ = interval(points, log_c, rng, bootstrap, confidence)
-    e_low, e_high = interval_at_small_batch(points, log_c, confidence)
     if sizes < 3:
         low, high = _exp(log_low), _exp(log_high)
         note = f"runs that met the goal have {sizes} batch size(s): a front needs at least 3"
         return Front(None, None, None, low, high, None, met, bounds, note=note)
 
+    e_low, e_high = interval_at_small_batch(points, log_c, confidence)
     score = {
-        "hyperbola": aic(_value(best), met, 2),
-        "power_law": aic(_power_law(points), met, 2),
-        "linear": aic(_value(steep), met, 1),
-        "constant": aic(_value(flat), met, 1),
+        "hyperbola": aic(_value(best), met, 2, resolution),
+        "power_law": aic(_power_law(points), met, 2, resolution),
+        "linear": aic(_value(steep), met, 1, resolution),
+        "constant": aic(_value(flat), met, 1, resolution),
     }
     log_s = float(best.intercept[0])
     s_min: float | None = float(np.exp(log_s))
@@ -145,7 +156,9 @@ def fit_front(
     least, other = _value(best), _value(flat if limit == "constant" else steep)
     tested = (points.log_y, points.cells, points.parameters)
     beyond = not points.batch[0] <= b_crit <= points.batch[-1]
-    if score[limit] <= score["hyperbola"] or (beyond and not rejects(*tested, least, other, 1, confidence)):
+    if score[limit] <= score["hyperbola"] or (
+        beyond and not rejects(*tested, least, other, 1, confidence, resolution)
+    ):
         b_crit = None
         if limit == "constant":
             s_min, e_min, log_low = float(np.exp(flat.intercept[0])), None, None
@@ -160,6 +173,8 @@ def fit_front(
         if not sure:
             which = "a constant" if limit == "constant" else "1/batch"
             note = f"the points can't be told from {which}, nor from a critical batch among theirs: run more of them"
+        if score["power_law"] < score[limit] - TOLD:
+            note = "no law of a critical batch fits: another power of the batch does, steeper than 1/batch or rising"
     elif log_low is None or log_high is None:
         side = "lower" if log_high is not None else "upper" if log_low is not None else "lower or upper"
         note = f"the points give no {side} bound of the critical batch"
@@ -175,9 +190,15 @@ def fit_front(
         aic=score,
         determined=b_crit is not None and log_low is not None and log_high is not None,
         note=note,
-        e_min_low=None if e_min is None else _exp(e_low),
-        e_min_high=None if e_min is None else _exp(e_high),
+        e_min_low=None if e_min is None or e_low is None else min(math.exp(e_low), e_min),
+        e_min_high=None if e_min is None or e_high is None else max(math.exp(e_high), e_min),
     )
+
+
+def check_resolution(resolution: float) -> None:
+    """Raises ValueError unless it is a positive number."""
+    if not 0 < resolution < math.inf:
+        raise ValueError(f"resolution must be a positive number, got {resolution}")
 
 
 def checked_points(

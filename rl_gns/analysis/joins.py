@@ -111,7 +111,7 @@ def smoothed_noise_scale(metrics: pd.DataFrame, halflife: float, unit_observatio
         unit_observations: T, observations of one unit.
 
     Returns:
-        [rows] observations; NaN where the smoothed signal is not positive (unknown) and where nothing was
+        [rows] observations; NaN where the smoothed signal or noise is not positive (unknown) and where nothing was
         measured.
 
     Raises:
@@ -124,7 +124,8 @@ def smoothed_noise_scale(metrics: pd.DataFrame, halflife: float, unit_observatio
     measured = np.isfinite(signal) & np.isfinite(noise)
     s, n = (smooth(x[measured], part[measured], halflife) for part in (signal, noise))
     result = np.full(x.size, np.nan)
-    result[measured] = np.where(s > 0, unit_observations * n / np.where(s > 0, s, 1.0), np.nan)
+    known = (s > 0) & (n > 0)
+    result[measured] = np.where(known, unit_observations * n / np.where(known, s, 1.0), np.nan)
     return result
 
 

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rl_gns.analysis._profile import Floats, Points, aic, interval, minimise, rejects, widened_tail
-from rl_gns.analysis.fronts import checked_points
+from rl_gns.analysis._profile import (
+    RESOLUTION,
+    Floats,
+    Points,
+    aic,
+    interval,
+    minimise,
+    rejects,
+    widened_tail,
+)
+from rl_gns.analysis.fronts import check_resolution, checked_points
 
 EXPONENT_BOUNDS = (0.25, 1.25)
 """Least and greatest a that are searched."""
@@ -60,6 +69,7 @@ def fit_learning_rates(
     bootstrap: int = 1000,
     confidence: float = 0.95,
     exponent_bounds: tuple[float, float] = EXPONENT_BOUNDS,
+    resolution: float = RESOLUTION,
 ) -> LearningRateLaw:
     """Fit ln ε = ln ε* - a ln(1 + B*/B) by least squares over the best rate of each batch size.
 
@@ -75,18 +85,21 @@ def fit_learning_rates(
         bootstrap: replicas; 0 skips them.
         confidence: of the intervals.
         exponent_bounds: least and greatest a; equal values fix it.
+        resolution: least standard deviation of ln ε, > 0. Of rates from a grid of factor f give ln f / √12: equal
+            rates of all seeds promise no exactness there.
 
     Raises:
         ValueError: bad points as in `fit_front`; fewer batch sizes than parameters; bounds not 0 < low <=
-            high.
+            high; resolution not positive.
     """
+    check_resolution(resolution)
     low, high = exponent_bounds
     if not 0 < low <= high < math.inf:
         raise ValueError(f"exponent_bounds must be 0 < low <= high, got {low} and {high}")
     if bootstrap < 0 or not 0 < confidence < 1:
         raise ValueError(f"bootstrap must be >= 0 and confidence in (0, 1), got {bootstrap} and {confidence}")
     b, r, _ = checked_points(batch, rate, name="rate")
-    points = Points(b, np.log(r), (-high, -low))
+    points = Points(b, np.log(r), (-high, -low), resolution=resolution)
     sizes = np.unique(b).size
     if sizes < points.parameters:
         raise ValueError(
@@ -103,8 +116,11 @@ def fit_learning_rates(
 
     least, power = float(best.objective[0]), float(points.steep().objective[0])
     flat = float(np.square(points.log_y - points.log_y.mean()).sum())
-    aic_law, aic_power = aic(least, b.size, points.parameters), aic(power, b.size, points.parameters - 1)
-    aic_flat = aic(flat, b.size, 1)
+    aic_law, aic_power = (
+        aic(value, b.size, count, resolution)
+        for value, count in ((least, points.parameters), (power, points.parameters - 1))
+    )
+    aic_flat = aic(flat, b.size, 1, resolution)
     is_flat = aic_flat <= aic_power
     limit, dropped = (flat, points.parameters - 1) if is_flat else (power, 1)
     tested = (points.log_y, points.cells, points.parameters)
@@ -114,7 +130,7 @@ def fit_learning_rates(
     exponent_out: float | None = a
     note = ""
     if min(aic_flat, aic_power) <= aic_law or (
-        beyond and not rejects(*tested, least, limit, dropped, confidence)
+        beyond and not rejects(*tested, least, limit, dropped, confidence, resolution)
     ):
         batch_out = None
         if is_flat:

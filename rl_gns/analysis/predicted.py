@@ -74,12 +74,15 @@ def predict_axis(
         confidence: of the intervals.
 
     Raises:
-        ValueError: shapes don't agree, nothing given, or a value not finite.
+        ValueError: shapes don't agree, nothing given, a value not finite, or lengths that are not ascending whole
+            numbers.
     """
     t = np.asarray(rollouts)
     g, v = np.asarray(signal, dtype=np.float64), np.asarray(noise, dtype=np.float64)
     if g.ndim != 2 or g.shape != v.shape or g.shape[1:] != t.shape or not g.size:
         raise ValueError(f"signal and noise must be [seeds, {t.size}], got shapes {g.shape} and {v.shape}")
+    if (t != np.round(t)).any() or (t < 1).any() or (np.diff(t) <= 0).any():
+        raise ValueError(f"rollouts must be ascending whole numbers, got {t.tolist()}")
     if not (np.isfinite(g).all() and np.isfinite(v).all()):
         raise ValueError("signal and noise must be finite: leave out seeds without a measurement")
     if bootstrap < 0 or not 0 < confidence < 1:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import f as f_distribution
 
-from rl_gns.analysis._profile import Floats, calibrated, mean_squares, variance
+from rl_gns.analysis._profile import Floats, calibrated, freedom, mean_squares, variance
 from rl_gns.analysis.rollouts import effect
 
 _STEP = 0.1
@@ -86,13 +86,12 @@ class Profile:
     def _quantile(self, fitted: float, shift: Floats, least: float) -> float:
         between, within = mean_squares(least, self.y, self.cells, self.parameters)
         settings = int(self.cells.max()) + 1
-        freedom = settings - self.parameters if between >= within else self.y.size - settings
+        spare = freedom(between, within, self.y.size, settings, self.parameters)
         here = self._least(self.drawn, np.array([fitted]), shift)[0]
         leasts = np.minimum(self.leasts, here)
         spread = variance(*mean_squares(leasts, self.drawn, self.cells, self.parameters))
-        table = float(f_distribution.ppf(self.confidence, 1, freedom))
-        spare = self.y.size - self.parameters
-        return calibrated((here - leasts) / spread, table, spare, self.confidence)
+        table = float(f_distribution.ppf(self.confidence, 1, spare))
+        return calibrated((here - leasts) / spread, table, self.y.size - self.parameters, self.confidence)
 
     def _variance(self, least: float) -> float:
         return float(variance(*mean_squares(least, self.y, self.cells, self.parameters)))

@@ -115,7 +115,7 @@ def ratio_interval(blocks: Blocks, confidence: float) -> Interval:
     with np.errstate(divide="ignore", invalid="ignore"):
         dof = np.maximum(dof * np.fmin(1, effective_number(rz * rz) / even), 2)
     xx, xy, yy = (v / squares * (r * s).sum(0) for r, s in ((rx, rx), (rx, ry), (ry, ry)))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         sigma = np.nan_to_num(np.maximum(x, 0) / y)
         variance = np.maximum(xx - 2 * sigma * xy + sigma * sigma * yy, 0)
         cubes = (rz**3).sum(0) * expected_cubes(a, blocks.readings, detrend)

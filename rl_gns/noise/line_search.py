@@ -72,12 +72,12 @@ def fit_improvement(batches: Sequence[float], improvements: Sequence[float] | Ar
     ΔL_max is linear and eliminated; B_noise is searched on a log scale within REACH of the batches.
 
     Raises:
-        ValueError: fewer than two different batch sizes, or one that isn't positive.
+        ValueError: fewer than two different batch sizes, one that isn't positive, an improvement that isn't finite.
     """
     b, d = np.asarray(batches, np.float64), np.asarray(improvements, np.float64)
-    if len(set(b.tolist())) < 2 or len(b) != len(d) or not (b > 0).all():
+    if len(set(b.tolist())) < 2 or len(b) != len(d) or not (b > 0).all() or not np.isfinite(d).all():
         raise ValueError(
-            f"the fit wants an improvement for each of two or more batch sizes > 0, got {batches}"
+            f"the fit wants a finite improvement for each of two or more batch sizes > 0, got {batches}"
         )
     if not (d > 0).any():
         return Fit(0.0, None)

@@ -110,10 +110,10 @@ class NoiseScaleMeter:
         t = self._settings["unit_observations"]
         interval = ratio_interval(self._history.read(), self._settings["confidence"])
         signal, noise = float(interval.x), float(interval.y)
-        if noise <= 0 < signal:
+        if noise <= 0:
             # Equal gradients of all units: rounding may leave a noise just below 0. One further below is of a metric
-            # that is not positive (Hessian-weighted), where noise may be of either sign: nothing is known of it.
-            most = 0.0 if noise >= -ROUNDING * signal else math.inf
+            # that is not positive (Hessian-weighted), where both may be of either sign: nothing is known of it.
+            most = 0.0 if signal > 0 and noise >= -ROUNDING * signal else math.inf
             return NoiseScale(None if most else 0.0, 0.0, most, signal, noise, self._history.now)
         weakest, strongest = float(interval.low), float(interval.high)
         low = t / strongest if strongest > 0 else 0.0

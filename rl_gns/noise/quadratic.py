@@ -22,7 +22,7 @@ class NoisyQuadratic:
     """H and Σ, and what follows from them. All θ are [P]; steps are θ - ε (mean gradient of B examples)."""
 
     def __init__(self, hessian: Tensor, noise: Tensor) -> None:
-        """hessian: H [P, P] symmetric positive definite; noise: Σ [P, P] of one example's gradient.
+        """hessian: H [P, P] symmetric positive definite; noise: Σ [P, P] of one example's gradient, semidefinite.
 
         Raises ValueError otherwise.
         """
@@ -34,6 +34,8 @@ class NoisyQuadratic:
             raise ValueError(f"H is {list(hessian.shape)} but Σ is {list(noise.shape)}")
         self._eigenvalues, self._basis = torch.linalg.eigh(self.hessian)
         variances, axes = torch.linalg.eigh(self.noise)
+        if float(variances[0]) < -1e-8 * float(variances[-1].abs()):
+            raise ValueError("the noise covariance must not have negative variances")
         self._noise_root = axes * variances.clamp_min(0).sqrt()
         if float(self._eigenvalues[0]) <= 0:
             raise ValueError("the Hessian must be positive definite, or steps have no best length")

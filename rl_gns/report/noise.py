@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from rl_gns.analysis import tradeoff
 from rl_gns.report import noise_parts
+from rl_gns.training.config import TrainConfig
 from rl_gns.training.saved import Run
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#8a8a8a"
@@ -31,16 +32,22 @@ def table(run: Run, rows: int = 12) -> pd.DataFrame:
         "noise",
     ]
     metrics = metrics.dropna(subset=["noise_scale_low"])[columns]
-    if len(metrics) > rows:
-        metrics = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, rows).round().astype(int))]
+    if len(metrics) > rows:  # a single one is the last
+        metrics = metrics.iloc[np.unique(np.linspace(len(metrics) - 1, 0, rows).round().astype(int))]
     return metrics.reset_index(drop=True)
+
+
+def step_batch(config: TrainConfig) -> int:
+    """Observations whose mean gradient one step of the optimizer follows: PPO's minibatch, A2C's whole rollout."""
+    return max(1, config.batch // (config.minibatches or 1)) if config.algo == "ppo" else config.batch
 
 
 def heading(run: Run) -> str:
     """What the tables' columns are, and in which units."""
-    percent, batch = 100 * run.config.confidence, run.config.batch
+    percent, batch = 100 * run.config.confidence, step_batch(run.config)
+    has = f"a batch has {batch:,}" if batch == run.config.batch else f"a minibatch has {batch:,}"
     return (
-        f"noise scale B_simple with its {percent:g} % interval, in observations (a batch has {batch:,}); where it is\n"
+        f"noise scale B_simple with its {percent:g} % interval, in observations ({has}); where it is\n"
         "unknown, it is at least `low`. signal |G|^2; noise tr(S) of one environment's rollout"
     )
 
@@ -69,7 +76,7 @@ def worth(run: Run) -> str:
     known = run.metrics().dropna(subset=["noise_scale"])
     if known.empty:
         return ""
-    last, batch = known.iloc[-1], run.config.batch
+    last, batch = known.iloc[-1], step_batch(run.config)
     value, low, high = (float(last[name]) for name in ("noise_scale", "noise_scale_low", "noise_scale_high"))
     rows = []
     for factor in FACTORS:
@@ -82,10 +89,11 @@ def worth(run: Run) -> str:
             f"{at[k]:.2f} ({min(end[k] for end in ends):.2f} to {max(end[k] for end in ends):.2f})"
             for k in (0, 1)
         ]
-        rows.append([f"{batch * factor:,.4g}", *cells])
-    shown = pd.DataFrame(rows, columns=["batch", "times the updates", "times the observations"])
+        rows.append([f"{batch * factor:,.0f}", *cells])
+    name = "batch" if batch == run.config.batch else "minibatch"
+    shown = pd.DataFrame(rows, columns=[name, "times the updates", "times the observations"])
     return (
-        f"another batch, to the same score, if B_crit were B_simple at {last['observations']:,.0f} observations:\n"
+        f"another {name}, to the same score, if B_crit were B_simple at {last['observations']:,.0f} observations:\n"
         "S ~ 1 + B_crit/B, E = B S; in the paper B_simple is mostly 1 to 10 times B_crit on Atari\n"
         + shown.to_string(index=False)
     )
@@ -116,11 +124,12 @@ def figure(run: Run, path: Path) -> None:
     upper["noise"].set_xlabel("observations (millions)")
     upper["noise"].set_xlim(upper["score"].get_xlim())  # the games' and the rows' first observations differ
     bottom, top = upper["noise"].get_ylim()
-    upper["noise"].set_ylim(min(bottom, config.batch / 1.3), max(top, config.batch * 1.6))
-    upper["noise"].axhline(config.batch, color=GREY, lw=0.8, ls=":")
+    batch = step_batch(config)
+    upper["noise"].set_ylim(min(bottom, batch / 1.3), max(top, batch * 1.6))
+    upper["noise"].axhline(batch, color=GREY, lw=0.8, ls=":")
     upper["noise"].annotate(
-        f"batch {config.batch:,}",
-        (1, config.batch),
+        f"{'batch' if batch == config.batch else 'minibatch'} {batch:,}",
+        (1, batch),
         xycoords=("axes fraction", "data"),
         ha="right",
         va="bottom",

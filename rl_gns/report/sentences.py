@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from rl_gns.analysis.claims import Claim
+from rl_gns.analysis.fronts import TOLD
 from rl_gns.analysis.laws import EXPONENT_BOUNDS
-from rl_gns.studies.fits import TOLD, Fits
+from rl_gns.studies.fits import Fits
 from rl_gns.studies.words import counted, ends, rounded, said, short, spread
 
 

@@ -12,17 +12,16 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rl_gns.analysis import Front, Interval, LearningRateLaw, RolloutLaw, fit_front, fit_learning_rates
+from rl_gns.analysis.fronts import TOLD
 from rl_gns.analysis.laws import EXPONENT_BOUNDS
 from rl_gns.errors import UserError
 from rl_gns.studies.axes import number, turning, two_axes
 from rl_gns.studies.predicted import Prediction, compare
 from rl_gns.studies.seeds import over_seeds
-
-TOLD = 2.0
-"""Of AIC: by how much less one law's must be for it to be told to be the better one (Burnham & Anderson 2002)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +145,13 @@ def fit(
     front_of: dict[tuple[int, float], Front] = {}
     rate_law_of: dict[tuple[int, float], LearningRateLaw] = {}
     fronts, rates = [], []
+    resolution = max(rate_spacing(table) / math.sqrt(12), 0.01)
     for key in sorted(set(zip(points["rollout"].tolist(), points["goal"].tolist(), strict=True))):
         cell = points[(points["rollout"] == key[0]) & (points["goal"] == key[1])]
         front = fit_front(cell["batch"], cell["updates"], cell["censored"].to_numpy(bool), seed, bootstrap)
         front_of[key] = front
         fronts.append({"rollout": key[0], "goal": key[1], **_front_row(front, cell, seed)})
-        law, row = _rate_row(cell, seed, bootstrap)
+        law, row = _rate_row(cell, seed, bootstrap, resolution)
         if law is not None:
             rate_law_of[key] = law
         rates.append({"rollout": key[0], "goal": key[1], **row})
@@ -260,7 +260,19 @@ def best_law(front: Front) -> str:
     return first if front.aic[second] - front.aic[first] > TOLD else "can't tell"
 
 
-def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRateLaw | None, dict[str, Any]]:
+def rate_spacing(table: pd.DataFrame) -> float:
+    """ln of the usual ratio of neighbouring learning rates that were tried; 0 where no batch tried two."""
+    steps = [
+        np.diff(np.log(np.unique(rates)))
+        for _, rates in table.groupby(["rollout", "num_envs"])["learning_rate"]
+    ]
+    every = np.concatenate(steps) if steps else np.empty(0)
+    return float(np.median(every)) if every.size else 0.0
+
+
+def _rate_row(
+    cell: pd.DataFrame, seed: int, bootstrap: int, resolution: float
+) -> tuple[LearningRateLaw | None, dict[str, Any]]:
     names = (
         "rate",
         "batch",
@@ -273,7 +285,7 @@ def _rate_row(cell: pd.DataFrame, seed: int, bootstrap: int) -> tuple[LearningRa
     )
     met = cell[~cell["censored"]]
     try:
-        law = fit_learning_rates(met["batch"], met["learning_rate"], seed, bootstrap)
+        law = fit_learning_rates(met["batch"], met["learning_rate"], seed, bootstrap, resolution=resolution)
     except ValueError as error:
         return None, {**dict.fromkeys(names, math.nan), "note": f"can't tell: {error}"}
     row: dict[str, Any] = {name: number(getattr(law, name)) for name in names}

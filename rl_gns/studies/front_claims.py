@@ -28,7 +28,8 @@ from rl_gns.analysis.claims import (
     share,
     unknown,
 )
-from rl_gns.studies.fits import TOLD, aic_lead
+from rl_gns.analysis.fronts import TOLD
+from rl_gns.studies.fits import aic_lead
 from rl_gns.studies.scope import Key, Scope, cell_means, coverage
 from rl_gns.studies.words import counted
 

@@ -356,8 +356,10 @@ def load(path: Path) -> TrainConfig:
     """
     try:
         settings = tomllib.loads(path.read_text())["train"]
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is no run's config.toml ({error})") from None
+    except KeyError:
+        raise UserError(f"{path} is no run's config.toml: it has no [train]") from None
     known = [field.name for field in dataclasses.fields(TrainConfig)]
     for key in settings:
         if key not in known:

@@ -11,6 +11,7 @@ lock            held by the process that trains it
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +27,49 @@ from rl_gns.training.metrics import read_table
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run on disk, finished or not."""
+    """A run on disk, finished or not. Tables raise UserError where its database can't be read."""
 
     path: Path
     config: TrainConfig
 
     def metrics(self) -> pd.DataFrame:
         """One row per log interval: update, observations, score, noise scale and interval, loss parts, sps …."""
-        database = self.path / "metrics.db"
-        return read_table(database, "metrics").merge(read_table(database, "timing"), on="update", how="left")
+        return self._table("metrics").merge(self._table("timing"), on="update", how="left")
 
     def episodes(self) -> pd.DataFrame:
         """One row per finished game: update (of its metric row), observations, stream, score, length."""
-        return read_table(self.path / "metrics.db", "episodes")
+        return self._table("episodes")
 
     def noise_parts(self) -> pd.DataFrame:
         """Noise scale of the loss's parts where they were asked for: update, observations, part, noise columns."""
-        return read_table(self.path / "metrics.db", "noise_parts")
+        return self._table("noise_parts")
 
     def ladder(self) -> pd.DataFrame:
         """Games against scripts where `ladder_every` asked: observations, opponent, games, wins, score, rating …."""
-        return read_table(self.path / "metrics.db", "ladder")
+        return self._table("ladder")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        try:
+            return read_table(self.path / "metrics.db", name)
+        except (sqlite3.Error, pd.errors.DatabaseError) as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise UserError(f"{self.path / 'metrics.db'} can't be read: {reason}") from None
 
     def correlation(self) -> pd.DataFrame:
         """Predictions for other rollout lengths from the correlation measured so far (see `--correlation-every`)."""
-        return predictions(self.checkpoint().get("correlation", {}))
+        return predictions(self._correlation_state())
 
     def autocorrelation(self) -> tuple[pd.Series, float]:
         """Of single observations' gradients within a rollout, by lag, and the integrated correlation time in steps."""
-        return autocorrelation(self.checkpoint().get("correlation", {}))
+        return autocorrelation(self._correlation_state())
 
-    def checkpoint(self, file: Path | None = None) -> dict[str, Any]:
+    def _correlation_state(self) -> Any:
+        """Empty where it is not measured, and before the first checkpoint."""
+        asked = self.config.correlation_every > 0
+        there = asked and any((self.path / "checkpoints").glob("*.ckpt"))
+        return self.checkpoint().get("correlation", {}) if there else {}
+
+    def checkpoint(self, file: str | Path | None = None) -> dict[str, Any]:
         """The newest complete checkpoint's state, or that of one `file`, of `kept` perhaps.
 
         Raises:
@@ -65,7 +78,7 @@ class Run:
         if file is None:
             return checkpoint.newest(self.path / "checkpoints")[1]
         try:
-            return checkpoint.read(file)
+            return checkpoint.read(Path(file))
         except (ValueError, OSError) as error:
             raise UserError(f"{file} can't be used: {error}") from None
 

@@ -267,3 +267,48 @@ def test_bad_input_is_one_clear_line(batch, updates, kwargs, message):
     with pytest.raises(ValueError, match=message) as caught:
         fit_front(batch, updates, **kwargs)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [1, 2])
+def test_equal_counts_at_too_few_sizes_cant_tell(sizes: int) -> None:
+    """As where progress is looked at seldom; F has no degrees of freedom of sizes there."""
+    batch, updates = [100.0, 100.0, 200.0, 200.0][: 2 * sizes], [10.0, 10.0, 8.0, 8.0][: 2 * sizes]
+    front = fit_front(batch, updates)
+    assert (front.b_crit, front.determined) == (None, False)
+    assert front.note.startswith(f"runs that met the goal have {sizes} batch size")
+    assert fit_front([*batch, 400, 400], [*updates, 100, 100], [False] * 2 * sizes + [True] * 2).censored == 2
+
+
+def test_coarse_counts_have_the_interval_of_their_resolution() -> None:
+    """Looked at seldom, three seeds agree to the digit, and happen to lie on a law."""
+    batch = np.repeat([100.0, 300.0, 900.0, 2700.0], 3)
+    updates = 1000 * (1 + 500 / batch)
+    sure, honest = (fit_front(batch, updates, bootstrap=200, resolution=r) for r in (0.01, 0.08))
+    assert sure.b_crit_low is not None
+    assert sure.b_crit_high is not None
+    assert honest.b_crit_low is not None
+    assert honest.b_crit_low < 0.8 * sure.b_crit_low
+    assert honest.b_crit_high is None or honest.b_crit_high > 1.3 * sure.b_crit_high
+    with pytest.raises(ValueError, match="resolution must be a positive number, got 0"):
+        fit_front(batch, updates, resolution=0)
+
+
+@pytest.mark.parametrize("power", [0.5, -1.6])
+def test_a_law_that_is_neither_is_said(power: float) -> None:
+    """Updates that rise with the batch, or fall faster than it grows."""
+    batch = np.array([10.0, 20, 40, 80, 160, 320])
+    assert "no law of a critical batch fits" in fit_front(batch, 1e4 * batch**power).note
+
+
+def test_a_limit_lies_within_the_interval_that_is_given_for_it() -> None:
+    rng = np.random.default_rng(3)
+    told = 0
+    for _ in range(60):
+        batch = np.repeat(np.geomspace(10, 100, 4), 2)
+        front = fit_front(
+            batch, 1e6 / batch * np.exp(0.1 * rng.standard_normal(8)), bootstrap=0, confidence=0.5
+        )
+        if front.e_min is not None and front.e_min_low is not None and front.e_min_high is not None:
+            told += 1
+            assert front.e_min_low <= front.e_min <= front.e_min_high
+    assert told > 5

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -107,3 +108,25 @@ def test_bad_input_is_one_line(batch, rate, kwargs, message):
     with pytest.raises(ValueError, match=message) as caught:
         fit_learning_rates(batch, rate, **kwargs)
     assert "\n" not in str(caught.value)
+
+
+def test_rates_of_a_grid_promise_no_exactness() -> None:
+    """Three batch sizes, a grid of factor 2, three seeds that agree: the truth, 300, was never in the interval."""
+    batch = np.repeat([100.0, 400.0, 1600.0], 3)
+    rate = 2.0 ** np.round(np.log2(1e-2 / (1 + 300 / batch) ** 0.7))
+    sure, honest = (
+        fit_learning_rates(batch, rate, resolution=r) for r in (0.01, math.log(2) / math.sqrt(12))
+    )
+    assert not (sure.batch_low or 0) <= 300 <= (sure.batch_high or math.inf)
+    assert (honest.batch_low or 0) <= 300 <= (honest.batch_high or math.inf)
+    with pytest.raises(ValueError, match="resolution"):
+        fit_learning_rates(batch, rate, resolution=-1)
+
+
+def test_an_exact_law_has_an_exponent_to_the_resolution() -> None:
+    batch = np.geomspace(10, 3000, 7)
+    law = fit_learning_rates(batch, 1e-2 / (1 + 200 / batch) ** 0.7)
+    assert law.exponent == pytest.approx(0.7, abs=1e-3)
+    assert law.exponent_low is not None
+    assert law.exponent_high is not None
+    assert 0.005 < law.exponent_high - law.exponent_low < 0.1

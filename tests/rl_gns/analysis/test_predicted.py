@@ -111,3 +111,9 @@ def test_ratio_takes_the_outer_ends() -> None:
 def test_bad_moments(signal: object, noise: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         predict_axis([5], signal, noise)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rollouts", [[1.5, 2], [-1, 2], [5, 5], [20, 5]])
+def test_lengths_that_are_none_are_refused(rollouts: list[float]) -> None:
+    with pytest.raises(ValueError, match="ascending whole numbers"):
+        predict_axis(rollouts, [[1.0, 1.0]], [[1.0, 1.0]])

@@ -272,3 +272,13 @@ def test_shares_without_a_signal_have_a_bound_all_the_same():
             assert reading.value is None
             assert 0 < reading.low < math.inf
     assert unknown > 10
+
+
+@pytest.mark.parametrize(("signal", "noise"), [(-1.0, -3.0), (1.0, -3.0), (0.0, -3.0)])
+def test_a_noise_below_0_is_unknown_whatever_the_signal(signal: float, noise: float) -> None:
+    """Hessian-weighted moments have either sign; two negative ones are no known noise scale."""
+    meter, rng = NoiseScaleMeter(1.0, 100.0), np.random.default_rng(0)
+    for _ in range(400):
+        meter.update(Moments(signal + 0.1 * rng.standard_normal(), noise + 0.1 * rng.standard_normal(), 1))
+    reading = meter.read()
+    assert (reading.value, reading.low, reading.high) == (None, 0.0, math.inf)

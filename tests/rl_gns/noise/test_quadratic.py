@@ -178,3 +178,8 @@ def test_the_noise_scale_rises_while_the_step_is_small_and_comes_back():
 def test_bad_input_is_one_clear_line(bad, says):
     with pytest.raises(ValueError, match=says):
         bad()
+
+
+def test_a_negative_variance_is_refused() -> None:
+    with pytest.raises(ValueError, match="negative variances"):
+        NoisyQuadratic(torch.eye(2), -torch.eye(2))

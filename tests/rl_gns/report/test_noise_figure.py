@@ -88,8 +88,10 @@ def test_every_update_counted_alike_is_drawn_beside_the_main_measurement(
 
 
 def test_the_table_says_the_run_s_own_confidence_and_units() -> None:
-    heading = noise.heading(SimpleNamespace(config=SimpleNamespace(confidence=0.9, batch=1280)))
+    heading = noise.heading(SimpleNamespace(config=SimpleNamespace(algo="a2c", confidence=0.9, batch=1280)))
     assert "90 % interval, in observations (a batch has 1,280)" in heading
+    ppo = SimpleNamespace(algo="ppo", confidence=0.9, batch=1280, minibatches=4)
+    assert "(a minibatch has 320)" in noise.heading(SimpleNamespace(config=ppo))
 
 
 def test_another_batch_is_worth_what_the_last_known_reading_says() -> None:
@@ -101,7 +103,7 @@ def test_another_batch_is_worth_what_the_last_known_reading_says() -> None:
             "noise_scale_high": [9.0, np.inf, np.inf],
         }
     )
-    run = SimpleNamespace(config=SimpleNamespace(batch=80), metrics=lambda: rows)
+    run = SimpleNamespace(config=SimpleNamespace(algo="a2c", batch=80), metrics=lambda: rows)
     words = noise.worth(run)
     assert "at 200,000 observations" in words
     found = {line.split()[0]: line.split(maxsplit=1)[1] for line in words.splitlines()[3:]}
@@ -109,5 +111,10 @@ def test_another_batch_is_worth_what_the_last_known_reading_says() -> None:
     assert found["160"].split("  ")[0] == "0.75 (0.50 to 1.00)"  # all noise halves it, none gains nothing
     assert found["160"].split()[4:] == ["1.50", "(1.00", "to", "2.00)"]
     assert noise.worth(SimpleNamespace(config=run.config, metrics=lambda: rows[2:])) == ""
-    single = SimpleNamespace(config=SimpleNamespace(batch=2), metrics=lambda: rows)
+    single = SimpleNamespace(config=SimpleNamespace(algo="a2c", batch=2), metrics=lambda: rows)
     assert noise.worth(single).splitlines()[3].split()[0] == "1"
+    ppo = SimpleNamespace(
+        config=SimpleNamespace(algo="ppo", batch=65536, minibatches=2), metrics=lambda: rows
+    )
+    assert noise.worth(ppo).startswith("another minibatch")
+    assert [line.split()[0] for line in noise.worth(ppo).splitlines()[3:5]] == ["8,192", "16,384"]

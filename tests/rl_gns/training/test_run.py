@@ -1,6 +1,7 @@
 """A run's directory, tables, commands for people, evaluation."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,3 +203,24 @@ def test_a_stop_before_the_first_update_leaves_a_run_that_can_be_gone_on_with(
     rows = [rl_gns.load_run(tmp_path / name).metrics() for name in ("whole", "stopped")]
     names = ["observations", "score", "policy_loss", "noise_scale"]
     assert rows[0][names].equals(rows[1][names])
+
+
+def test_the_noise_of_a_run_needs_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is under way has none for a while; a finished one may have lost them to somebody's disk."""
+    config = rl_gns.TrainConfig(
+        env="solvable:bandit", observations=2000, tensorboard=False, threads=1, log_every=100
+    )
+    run = rl_gns.train(config, tmp_path / "run", quiet=True)
+    shutil.rmtree(run.path / "checkpoints")
+    assert run.correlation().empty
+    words = ["rl-gns", "noise", str(run.path), "--rows", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", words)
+        main()
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("2,000"))
+    assert line  # of one row, the newest
+    (run.path / "metrics.db").write_bytes(b"no database at all, but long enough to be taken for one" * 50)
+    for name in ("-wal", "-shm"):
+        (run.path / f"metrics.db{name}").unlink(missing_ok=True)
+    with pytest.raises(UserError, match=r"metrics.db can't be read: file is not a database"):
+        run.metrics()

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rl_gns.errors import RunStopped, UserError
@@ -119,3 +120,10 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(equal, a, b))
     return bool(a == b or (a != a and b != b))
+
+
+def as_tensors(state: Any) -> Any:
+    """`state` with its arrays as tensors, the only ones that a checkpoint holds."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state)
+    return {key: as_tensors(value) for key, value in state.items()} if isinstance(state, dict) else state

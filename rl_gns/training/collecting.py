@@ -152,3 +152,11 @@ class Collector:
         first = self._ranks.rank * self.rollout.streams
         finished = (~score.isnan()).nonzero().squeeze(1).tolist()
         return [(self._observations, first + i, float(score[i]), float(length[i])) for i in finished]
+
+
+def why_not_finite(rollout: Rollout) -> str:
+    """Of a loss that is no longer finite."""
+    for what, seen in (("a reward", rollout.reward), ("an observation", rollout.obs)):
+        if isinstance(seen, torch.Tensor) and seen.is_floating_point() and not bool(seen.isfinite().all()):
+            return f"{what} of the environment is not finite in float32"
+    return "the loss is no longer finite; try a smaller learning_rate"

@@ -31,8 +31,9 @@ from rl_gns.errors import RunStopped, UserError
 from rl_gns.noise import NoiseScaleMeter
 from rl_gns.training.ahead import POLICY_LAG, Ahead
 from rl_gns.training.allocation import keep_freed_memory
+from rl_gns.training.checkpoint import as_tensors
 from rl_gns.training.checks import check_minibatches
-from rl_gns.training.collecting import Collector, Game
+from rl_gns.training.collecting import Collector, Game, why_not_finite
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
 from rl_gns.training.device import pick_device
@@ -257,7 +258,8 @@ class Trainer:
                     )
         except FloatingPointError as error:
             raise RunStopped(
-                f"{error} at update {self.updates + 1} ({self.observations:,} observations): {_why(self.rollout)}"
+                f"{error} at update {self.updates + 1} ({self.observations:,} observations): "
+                + why_not_finite(self.rollout)
             ) from None
         self.updates += 1
         if self.backward.moments is not None and all(map(math.isfinite, self.backward.moments)):
@@ -331,7 +333,7 @@ class Trainer:
 
         Without `games` it can be evaluated, and not gone on with.
         """
-        env = _as_tensors(self.env.state_dict()) if games else {}
+        env = as_tensors(self.env.state_dict()) if games else {}
         return {
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -386,21 +388,6 @@ class Trainer:
         if self.ahead is not None:
             self.ahead.close()
         self.env.close()
-
-
-def _why(rollout: Rollout) -> str:
-    """Of a loss that is no longer finite."""
-    for what, seen in (("a reward", rollout.reward), ("an observation", rollout.obs)):
-        if isinstance(seen, torch.Tensor) and seen.is_floating_point() and not bool(seen.isfinite().all()):
-            return f"{what} of the environment is not finite in float32"
-    return "the loss is no longer finite; try a smaller learning_rate"
-
-
-def _as_tensors(state: Any) -> Any:
-    """`state` with its arrays as tensors, the only ones that a checkpoint holds."""
-    if isinstance(state, np.ndarray):
-        return torch.from_numpy(state)
-    return {key: _as_tensors(value) for key, value in state.items()} if isinstance(state, dict) else state
 
 
 def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -205,7 +205,9 @@ def _summary(run: Any) -> None:
         last = metrics.iloc[-1]
         observations = f"{last['observations']:,.0f} observations"
         if math.isnan(last["score"]):
-            print(f"score: unknown yet, no game has ended ({observations})")
+            itself = run.config.self_play and run.config.past_share == 0
+            why = "every game is against itself (past_share 0)" if itself else "no game has ended"
+            print(f"score: unknown{'' if itself else ' yet'}, {why} ({observations})")
         else:
             print(f"score: {last['score']:.2f} (mean of the last 100 games, {observations})")
         value, low, high = last["noise_scale"], last["noise_scale_low"], last["noise_scale_high"]

@@ -25,7 +25,8 @@ class MobaVectorEnv(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
 
     Each stream (a hero) is one sub-environment, `num_envs * agents_per_env` of them; see `MobaEnv` for name and
     options. Where games ended, `infos` holds "final_obs" (an object array, None elsewhere) and "score", each with
-    its mask "_final_obs" and "_score". render_mode: None or "rgb_array", the pictures of all worlds; where a game has
+    its mask "_final_obs" and "_score", and the score in "final_info" as well, where Gymnasium's own vector has it.
+    render_mode: None or "rgb_array", the pictures of all worlds; where a game has
     just ended its successor's, as the observation is and as in Gymnasium's own.
     """
 
@@ -46,6 +47,8 @@ class MobaVectorEnv(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Obs, dict[str, Any]]:
         """Start all games anew: with a seed from their first episode, else at their next."""
+        if options:
+            raise EnvError(f"lane-battle worlds are reset all at once and take no options, got {options}")
         obs = self.env.reset(seed) if seed is not None or self._fresh else self.env.next_episode()
         self._fresh = False
         return obs.numpy(), {}
@@ -63,6 +66,7 @@ class MobaVectorEnv(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
                 final[stream] = step.final_obs[stream].numpy()
             score = np.where(scored, step.score.numpy(), 0.0)
             infos = {"final_obs": final, "_final_obs": ended, "score": score, "_score": scored}
+            infos |= {"final_info": {"score": score, "_score": scored}, "_final_info": ended}
         reward = step.reward.double().numpy()
         return step.obs.numpy(), reward, step.terminated.numpy(), step.truncated.numpy(), infos
 
@@ -86,7 +90,9 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
     def __init__(
         self, opponent: str = "laner", world: int = 0, render_mode: str | None = None, **options: Any
     ) -> None:
-        self.env = MobaEnv("1v1", 1, opponent=opponent, first_world=world, threads=1, **options)
+        for name in {"name", "num_envs", "device", "first_world"} & options.keys():
+            raise EnvError(f"{name} is given: this is one world on the CPU, number `world`")
+        self.env = MobaEnv("1v1", 1, opponent=opponent, first_world=world, **{"threads": 1, **options})
         if self.env.num_streams != 1:
             raise EnvError(
                 "a single Gymnasium environment has one hero: 1v1 with an opponent other than 'none'"
@@ -94,7 +100,8 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
         self.metadata, self.render_mode = METADATA, _known_mode(render_mode)
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
         self.layout = self.env.layout
-        self._started = False
+        self._handed_out = False
+        """Whether a reset has returned the game that the world is at."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -103,9 +110,9 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
         super().reset(seed=seed)
         if seed is not None:
             self.env.reset(seed)
-        elif self._started:
+        elif self._handed_out:
             self.env.next_episode()
-        self._started = False
+        self._handed_out = True
         self.env.shows_ends = False
         return self.env.observation()[0].numpy().copy(), {}
 
@@ -115,7 +122,7 @@ class MobaGymEnv(gymnasium.Env[Obs, NDArray[np.int64]]):
         step = self.env.step(np.asarray(action)[None])
         over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
-        self._started = not (over or cut)
+        self._handed_out = not (over or cut)
         obs = step.obs if step.final_obs is None else step.final_obs
         info = {"score": float(step.score[0])} if over else {}
         return obs[0].numpy().copy(), float(step.reward[0]), over, cut, info

@@ -52,7 +52,8 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
         self.action_spaces = {
             agent: spaces.MultiDiscrete(list(self.layout.action_sizes)) for agent in self.possible_agents
         }
-        self._started = False
+        self._handed_out = False
+        """Whether a reset has returned the game that the world is at."""
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """Of one agent."""
@@ -68,9 +69,9 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
         """Start a game: with a seed its first episode, else the next."""
         if seed is not None:
             self.env.reset(seed)
-        elif self._started:
+        elif self._handed_out:
             self.env.next_episode()
-        self._started = False
+        self._handed_out = True
         self.env.shows_ends = False
         self.agents = list(self.possible_agents)
         return self._observations(self.env.observation()), {agent: {} for agent in self.agents}
@@ -94,7 +95,7 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
         step = self.env.step(np.stack(given))
         over, cut = bool(step.terminated[0]), bool(step.truncated[0])
         # The world has already gone on to its next game, which the next reset returns.
-        self._started = not (over or cut)
+        self._handed_out = not (over or cut)
         rows = enumerate(self.possible_agents)
         observations = self._observations(step.obs if step.final_obs is None else step.final_obs)
         rewards = {agent: float(step.reward[row]) for row, agent in rows}
@@ -102,7 +103,7 @@ class MobaParallelEnv(ParallelEnv[str, Obs, NDArray[np.int64]]):
             agent: {"score": float(step.score[row])} if over else {}
             for row, agent in enumerate(self.possible_agents)
         }
-        self.agents = self.agents if self._started else []
+        self.agents = self.agents if self._handed_out else []
         ends, cuts = (dict.fromkeys(self.possible_agents, end) for end in (over, cut))
         return observations, rewards, ends, cuts, infos
 

@@ -43,7 +43,7 @@ class PlannedRun:
     @property
     def batch(self) -> int:
         """Observations per update."""
-        return self.num_envs * self.rollout
+        return self.config.batch
 
 
 def rounded(rate: float) -> float:

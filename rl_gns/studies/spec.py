@@ -125,7 +125,8 @@ class StudySpec:
     def config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
         """Settings of one run. What the file leaves open: noise smoothed like the score but over 16 updates at least,
         four metric rows a half-life of it or 100 in all if that is more, 10 checkpoints."""
-        batch = num_envs * rollout
+        cell: dict[str, Any] = {"env": self.env, "algo": self.algo, "num_envs": num_envs, "rollout": rollout}
+        batch = configs.resolve(TrainConfig(**cell, **self.train)).batch
         budget = self.budget(batch)
         halflife = self.train.get("noise_halflife", max(self.halflife, 16.0 * batch))
         settings: dict[str, Any] = {
@@ -138,10 +139,7 @@ class StudySpec:
         }
         return configs.resolve(
             TrainConfig(
-                env=self.env,
-                algo=self.algo,
-                num_envs=num_envs,
-                rollout=rollout,
+                **cell,
                 observations=budget,
                 learning_rate=learning_rate,
                 seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,18 @@ def check(config: TrainConfig) -> None:
         check_minibatches(config, config.batch)
 
 
+def _check_opponent_name(config: TrainConfig) -> None:
+    from envs.moba.opponents import OPPONENTS  # other worlds need not know them
+
+    if config.opponents in (None, "self", *OPPONENTS):
+        return
+    near = difflib.get_close_matches(str(config.opponents), ["self", *OPPONENTS], n=1)
+    raise UserError(
+        f"opponents: there is no {config.opponents!r}, only self, {', '.join(OPPONENTS)}"
+        + (f"; did you mean {near[0]}?" if near else "")
+    )
+
+
 def _check_opponents(config: TrainConfig) -> None:
     """Raises UserError for self-play settings that fit neither the environment nor one another."""
     if not config.env.startswith("moba:"):
@@ -123,6 +136,12 @@ def _check_opponents(config: TrainConfig) -> None:
             if getattr(config, name):
                 raise UserError(f"{name}={getattr(config, name)} is for moba: {config.env} has no other side")
         return
+    _check_opponent_name(config)
+    if config.stop_score is not None and config.self_play and config.past_share == 0:
+        raise UserError(
+            f"stop_score={config.stop_score:g} is never reached: with past_share 0 every game is against itself, "
+            "and not scored"
+        )
     if not 0 <= config.past_share <= 1:
         raise UserError(f"past_share is a share of the worlds between 0 and 1, got {config.past_share}")
     if not (math.isfinite(config.snapshot_every) and config.snapshot_every > 0):
@@ -135,6 +154,8 @@ def _check_opponents(config: TrainConfig) -> None:
         raise UserError(f"past_selves must be at least 1, got {config.past_selves}")
     if config.opponents is not None and config.env_options.get("opponent", "none") != "none":
         raise UserError("the other side is given twice: use opponents or the environment's option opponent")
+    if config.sparring and not config.sparring.strip(" ,"):
+        raise UserError(f"sparring={config.sparring!r} names no script")
     if config.sparring and not (config.self_play and config.past_share > 0):
         raise UserError(
             f"sparring={config.sparring} plays in worlds of past selves: it needs self-play and a past_share above 0"

@@ -151,6 +151,8 @@ class Collector:
         score, length = (torch.cat([getattr(s, name) for s in steps]).cpu() for name in ("score", "length"))
         first = self._ranks.rank * self.rollout.streams
         finished = (~score.isnan()).nonzero().squeeze(1).tolist()
+        if self._selfplay is None:  # heroes of a team share its game
+            finished = [i for i in finished if i % self.env.agents_per_env == 0]
         return [(self._observations, first + i, float(score[i]), float(length[i])) for i in finished]
 
 

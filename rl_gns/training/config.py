@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,8 +155,20 @@ class TrainConfig:
 
     @property
     def batch(self) -> int:
-        """Observations in one rollout of all environments (one agent each)."""
-        return (self.num_envs or 0) * (self.rollout or 0)
+        """Observations per update."""
+        return self.streams * (self.rollout or 1)
+
+    @property
+    def streams(self) -> int:
+        """Rows that are learnt from: one an environment, of a lane-battle world every hero whom the policy plays."""
+        worlds, team = self.num_envs or 1, re.fullmatch(r"moba:([1-5])v\1", self.env)
+        if team is None:
+            return worlds
+        given = self.env_options.get("heroes")
+        heroes = given if isinstance(given, int) else int(team[1])
+        if not self.self_play:
+            return worlds * heroes
+        return (2 * worlds - self.groups * self.past_worlds(self.groups)) * heroes
 
     @property
     def groups(self) -> int:

@@ -66,8 +66,8 @@ class CorrelationProbe:
         return per_observation_gradients(loss, dict(self.policy.named_parameters()), (steps,))
 
     def state_dict(self) -> dict[str, Any]:
-        """The inner products so far."""
-        return self.gram.state_dict()
+        """The inner products so far, and how many streams an environment has."""
+        return {**self.gram.state_dict(), "width": self.width}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`."""
@@ -109,4 +109,7 @@ def predictions(state: dict[str, Any], factor: int = 4) -> pd.DataFrame:
     length = gram.rollout
     lengths = sorted({2**k for k in range(20) if 2**k <= factor * length} | {length})
     found = pd.DataFrame([gram.predict(t)._asdict() for t in lengths])
+    found["b_simple"] *= state.get(
+        "width", 1
+    )  # the gram counts a step of an environment once, with all its streams
     return found.rename(columns={"b_simple": "noise_scale"})

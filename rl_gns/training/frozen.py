@@ -128,6 +128,14 @@ def measure(
         raise UserError(f"measuring needs 2 worlds a group and 1 round, got {worlds} and {rounds}")
     count = groups * worlds
     changes: dict[str, Any] = {"num_envs": count, "noise_groups": groups, "past_share": 0.0, "seed": seed}
+    changes |= {
+        "minibatches": None,
+        "chunk": None,
+        "noise_parts": "",
+        "correlation_every": 0,
+    }  # not used here
+    if config.sequence is not None and (config.rollout or 1) % config.sequence:
+        changes["sequence"] = None
     if config.sparring:
         changes["sparring"] = ""  # of past selves, who are left out
     if config.overlap == "learn":

@@ -80,7 +80,7 @@ class SelfPlay:
         if config.correlation_every and config.correlation_envs > first:
             raise UserError(
                 f"correlation_envs is at most {first} here, where world {first} has a past self, "
-                f"got {config.correlation_envs}"
+                f"got {config.correlation_envs}" + (": use a smaller past_share" if first < 2 else "")
             )
         self._generator = torch.Generator().manual_seed(seed)
         self._actions = torch.Generator(self.device).manual_seed(seed)

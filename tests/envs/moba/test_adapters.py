@@ -48,6 +48,9 @@ def test_the_vector_environment_is_gymnasiums_own_vector_of_single_ones():
         if over.any():
             ends += 1
             np.testing.assert_array_equal(info["_final_obs"], other[4]["_final_obs"])
+            np.testing.assert_array_equal(info["_final_info"], other[4]["_final_info"])
+            for name in ("score", "_score"):
+                np.testing.assert_array_equal(info["final_info"][name], other[4]["final_info"][name])
             for mine, his in zip(info["final_obs"], other[4]["final_obs"], strict=True):
                 np.testing.assert_array_equal(mine, his)
     assert ends == 2
@@ -164,7 +167,12 @@ def test_bad_input_is_one_clear_line():
         env.step({agent: np.zeros(3) for agent in env.agents})
     with pytest.raises(EnvError, match=r"a seed is a whole number .*, got 'x'"):
         env.reset(seed="x")
+    with pytest.raises(EnvError, match="num_envs is given: this is one world"):
+        MobaGymEnv(num_envs=2)
+    MobaGymEnv(**SHORT).close()
     vector = MobaVectorEnv("1v1", 2, **SHORT)
+    with pytest.raises(EnvError, match="reset all at once and take no options"):
+        vector.reset(options={"reset_mask": np.array([True, False, False, False])})
     with pytest.raises(EnvError, match=r"a seed is a whole number .*, got \[1, 2\]"):
         vector.reset(seed=[1, 2])
     with pytest.raises(EnvError, match="takes actions of int64, got <U1"):
@@ -185,3 +193,15 @@ def test_no_step_is_taken_before_a_game_or_after_it():
         env.step({})
     env.reset()
     assert env.step({agent: np.zeros(3, np.int64) for agent in env.agents})[0]
+
+
+def test_a_reset_begins_another_game_also_where_no_step_was_taken():
+    single, team = MobaGymEnv(**SHORT), MobaParallelEnv("1v1", **SHORT)
+    for env in (single, team):
+        first = env.reset(seed=3)[0]
+        second, third = env.reset()[0], env.reset()[0]
+        again = env.reset(seed=3)[0]
+        one = [x if env is single else x["blue_0"]["observation"] for x in (first, second, third, again)]
+        np.testing.assert_array_equal(one[0], one[3])
+        assert not np.array_equal(one[0], one[1])
+        assert not np.array_equal(one[1], one[2])

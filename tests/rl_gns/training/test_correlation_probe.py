@@ -98,3 +98,31 @@ def test_one_environment_is_refused(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["train", "gym:CartPole-v1", "--num-envs", "1", "--correlation-every", "5"])
     assert "at least 2" in capsys.readouterr().err
+
+
+def test_an_environment_of_several_streams_counts_all_of_them() -> None:
+    """The predicted noise scale at the length that was measured is the meter's own."""
+    config = TrainConfig(
+        env="moba:3v3",
+        algo="ppo",
+        num_envs=4,
+        rollout=8,
+        noise_groups=4,
+        past_share=0.0,
+        noise_budget=1.0,
+        correlation_every=1,
+        threads=1,
+        env_options={"threads": 1},
+    )
+    trainer = Trainer(resolve(config))
+    try:
+        trainer.update()
+        moments, found = trainer.backward.moments, predictions(trainer.correlation.state_dict())
+        assert moments is not None
+        here = found.set_index("rollout").loc[8]
+        assert here["signal"] == pytest.approx(moments.signal, rel=1e-3)
+        ratio = moments.noise / moments.signal
+        assert here["noise_scale"] == pytest.approx(trainer.unit_observations * ratio, rel=1e-3)
+        assert here["num_envs"] == pytest.approx(ratio, rel=1e-3)
+    finally:
+        trainer.close()

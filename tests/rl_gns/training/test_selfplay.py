@@ -316,6 +316,10 @@ def test_first_games_of_a_run_are_spread_over_a_games_length(length: float | Non
         ({"snapshot_every": 0}, "snapshot_every"),
         ({"num_envs": 10, "noise_groups": 10}, "at least 3 worlds a group"),
         ({"opponents": "laner", "env_options": {"opponent": "bully"}}, "given twice"),
+        ({"opponents": "none"}, "opponents: there is no 'none', only self, idle, random, laner, bully"),
+        ({"opponents": "lanner"}, "did you mean laner"),
+        ({"past_share": 0, "stop_score": 0.5}, "is never reached: with past_share 0"),
+        ({"sparring": " ,"}, "names no script"),
     ],
 )
 def test_bad_settings_get_one_line(settings: dict[str, Any], words: str) -> None:
@@ -336,3 +340,44 @@ def test_settings_that_do_not_fit_the_learnt_streams(
 ) -> None:
     with pytest.raises(UserError, match=words):
         make_trainer(**{"noise_groups": None, "past_share": 0.2, "num_envs": 10, **settings})
+
+
+@pytest.mark.parametrize("env", ["moba:1v1", "moba:3v3"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"past_share": 0}, {"opponents": "laner"}, {"env_options": {"opponent": "idle"}}]
+)
+def test_a_batch_has_the_observations_that_are_learnt_from(env: str, settings: dict[str, Any]) -> None:
+    """What the noise scale is compared with; a world's streams are several."""
+    options = {"threads": 1, **settings.get("env_options", {})}
+    fixed = {"algo": "ppo", "num_envs": 10, "rollout": 16, "noise_parts": "policy,normalized", "threads": 1}
+    config = resolve(TrainConfig(env=env, **{**fixed, **settings, "env_options": options}))
+    trainer = Trainer(config)
+    try:
+        assert config.batch == 16 * trainer.rollout.streams
+        assert config.streams == trainer.rollout.streams
+        for (
+            meter
+        ) in trainer.parts.meters.values():  # smoothed over 16 measurements at least, as the main one is
+            assert meter.state_dict()["halflife"] >= 16 * config.noise_cadence * config.batch
+    finally:
+        trainer.close()
+
+
+def test_a_team_that_plays_a_script_has_one_game_a_world() -> None:
+    config = TrainConfig(
+        env="moba:3v3",
+        algo="ppo",
+        opponents="idle",
+        num_envs=4,
+        rollout=80,
+        start_spread=0,
+        threads=1,
+        env_options={"threads": 1, "game_length": 10},
+    )
+    trainer = Trainer(resolve(config))
+    try:
+        trainer.update()
+        games = trainer.take_row()[1]
+    finally:
+        trainer.close()
+    assert [game[1] for game in games] == [0, 3, 6, 9]  # the first stream of each world

@@ -173,7 +173,7 @@ def fit_front(
         if not sure:
             which = "a constant" if limit == "constant" else "1/batch"
             note = f"the points can't be told from {which}, nor from a critical batch among theirs: run more of them"
-        if score["power_law"] < score[limit] - TOLD:
+        if score["power_law"] + TOLD < min(score["hyperbola"], score["linear"], score["constant"]):
             note = "no law of a critical batch fits: another power of the batch does, steeper than 1/batch or rising"
     elif log_low is None or log_high is None:
         side = "lower" if log_high is not None else "upper" if log_low is not None else "lower or upper"

@@ -299,6 +299,8 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
 def _levels(panel: Axes, rows: pd.DataFrame, names: list[str], colour: str, label: str) -> None:
     """A knob's levels at one stage: each seed with its interval, and a line through the medians."""
     rows = rows[rows["variant"].isin(names)].sort_values("seed")
+    if rows.empty:
+        return
     level = rows["variant"].map(names.index)
     rank = rows.groupby("variant").cumcount()
     spread = 0.12 * (rank - (rows.groupby("variant")["seed"].transform("size") - 1) / 2)

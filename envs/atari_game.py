@@ -119,7 +119,7 @@ class AtariGame:
     def step(self, action: int) -> Outcome:
         """Hold `action` for frame_skip frames; where an episode ends, go on to the start of the next one."""
         if not 0 <= action < len(self.actions):
-            raise ValueError(f"action {action} is not one of the {len(self.actions)} there are")
+            raise IndexError(f"action {action} is not one of the {len(self.actions)} there are")
         raw, life_lost, over = self._hold(self.actions[action])
         self._decisions += 1
         score = length = float("nan")

@@ -98,7 +98,7 @@ def made(
     rng, rows = np.random.default_rng(seed), []
     for n in sizes:
         for s in seeds:
-            for factor in (0.5, 1.0, 2.0):
+            for factor in (0.8, 1.0, 1.25):
                 for goal, b_crit in critical.items():
                     batch, bend = 5 * n, b_crit * scale
                     tuned = 1.0 if factor == 1.0 else 1.4

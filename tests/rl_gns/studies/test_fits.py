@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rl_gns.analysis import Interval, design_effect, fit_front
 from rl_gns.errors import UserError
 from rl_gns.report.maps import two_axes
 from rl_gns.studies.axes import verdict
-from rl_gns.studies.fits import best_points, fit
+from rl_gns.studies.fits import best_points, fit, rate_spacing
 from rl_gns.studies.seeds import over_seeds
 from rl_gns.studies.store import write_tables
 from rl_gns.studies.study import COLUMNS
@@ -260,3 +261,15 @@ def test_a_table_without_rows_is_said_in_words() -> None:
     text = fit(table_of(sizes=(16,), rollouts=(5, 20)), bootstrap=10).text()
     assert "Equal batch: updates, longer over shorter rollout\nnone can be told yet" in text
     assert "Empty DataFrame" not in text
+
+
+def test_the_spacing_of_rates_is_that_within_a_batch() -> None:
+    table = pd.DataFrame(
+        {
+            "rollout": [5] * 7,
+            "num_envs": [4, 4, 4, 4, 8, 8, 16],
+            "learning_rate": [1e-3, 2e-3, 2e-3, 4e-3, 1.5e-3, 3e-3, 9e-3],
+        }
+    )
+    assert rate_spacing(table) == pytest.approx(math.log(2))
+    assert rate_spacing(table[-1:]) == 0

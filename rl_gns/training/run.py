@@ -159,6 +159,10 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
                 raise UserError(
                     f"{found} lacks {error}: it is of another version; start the run anew"
                 ) from None
+            except ValueError as error:
+                if isinstance(error, UserError | envs.EnvError):
+                    raise
+                raise UserError(f"{found} can't be gone on with: {error}; start the run anew") from None
             if of_another_kind(trainer.generator, state["generator"]):
                 line = f"{path} was trained on another kind of device: random numbers begin anew on {trainer.device}"
                 console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)

@@ -265,6 +265,18 @@ def test_checkpoints_of_another_version_are_refused_in_one_line(
     assert "--out" in line
 
 
+def test_a_meter_of_another_version_is_refused_in_one_line(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half-lives were others once, and a meter goes on only with its own."""
+    out = tmp_path / "older"
+    shutil.copytree(finished, out)
+    monkeypatch.setattr(TrainConfig, "halflife", property(lambda self: 123_456_789.0))
+    code, line = failure(["train", "--resume", "--observations", "900", "--out", str(out)], capsys)
+    assert code == 2
+    assert "can't be gone on with: the saved meter has halflife" in line
+
+
 def test_a_nan_loss_stops_with_the_last_good_checkpoint_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

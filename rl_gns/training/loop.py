@@ -76,7 +76,7 @@ class Trainer:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.ranks = Ranks()
-        num_envs, steps = config.num_envs or 1, config.rollout or 1
+        steps = config.rollout or 1
         local_envs, self._groups, options = shared_out(config, self.ranks)
         env_seed, policy_seed, action_seed, past_seed = (
             int(child.generate_state(1)[0]) for child in np.random.SeedSequence(config.seed).spawn(4)
@@ -131,10 +131,7 @@ class Trainer:
         )
         self.generator = torch.Generator(self.device).manual_seed(action_seed)
         self.unit_observations = steps * streams / local_envs
-        halflife = config.noise_halflife or max(
-            config.halflife, 16 * config.noise_cadence * self.unit_observations * num_envs
-        )
-        self.meter = NoiseScaleMeter(self.unit_observations, halflife, config.confidence)
+        self.meter = NoiseScaleMeter(self.unit_observations, config.halflife, config.confidence)
         # Who acts one update behind has other outputs, and a compiled torso shows none of its layers'.
         # On a GPU a graph acts, and the forward pass costs less than keeping its layers' outputs.
         recalled = config.algo == "a2c" and self.ahead is None and not config.compile and not remembered

@@ -79,14 +79,18 @@ class Eval:
     """Play the policy of this file, of the run's `checkpoints` or `kept`. Default: the newest."""
     device: str = "cpu"
     """Where the network runs."""
+    max_decisions: int | None = None
+    """Not for moba: complain about a game that has not ended by then. Default: 100,000."""
 
     def run(self) -> None:
         """Play and print."""
-        from rl_gns.training.evaluate import evaluate
+        from rl_gns.training.evaluate import MAX_DECISIONS, evaluate
         from rl_gns.training.saved import load_run
 
         run = load_run(self.run_dir)
         if run.config.env.startswith("moba:"):
+            if self.max_decisions is not None:
+                raise UserError("--max-decisions is not for moba: its games have a length of their own")
             self._climb(run)
             return
         if self.against is not None:
@@ -99,6 +103,7 @@ class Eval:
             video=self.video,
             device=self.device,
             checkpoint=self.checkpoint,
+            max_decisions=MAX_DECISIONS if self.max_decisions is None else self.max_decisions,
         )
         for i, game in enumerate(games):
             print(f"game {i}: score {game.score:g} in {game.length:,.0f} decisions")

@@ -21,6 +21,8 @@ from rl_gns.training.saved import Run
 
 FRAMES_PER_SECOND = {"atari": 15}  # decisions per second of play: 60 Hz, four frames a decision
 PARALLEL = 16
+MAX_DECISIONS = 100_000
+"""Nearly four times an Atari game at its limit of 108,000 frames."""
 
 
 class Game(NamedTuple):
@@ -39,6 +41,7 @@ def evaluate(
     video: Path | None = None,
     device: str = "cpu",
     checkpoint: Path | None = None,
+    max_decisions: int = MAX_DECISIONS,
 ) -> list[Game]:
     """Play `episodes` games with a checkpoint's policy, `seed` and their number decide how they go.
 
@@ -53,13 +56,15 @@ def evaluate(
         video: an .mp4 or .gif to film environment 0 into.
         device: where the network runs.
         checkpoint: a file of `checkpoints` or `kept`. Default: the newest.
+        max_decisions: in one game, >= 1; a Gymnasium task without a time limit may never end.
 
     Raises:
-        UserError: no checkpoint or another run's, episodes < 1, a negative seed, no such device, a video name that is
-            no .mp4 or .gif or can't be written.
+        UserError: no checkpoint or another run's, episodes or max_decisions < 1, a negative seed, no such device, a
+            video name that is no .mp4 or .gif or can't be written, a game that does not end.
     """
-    if episodes < 1:
-        raise UserError(f"episodes must be at least 1, got {episodes}")
+    for name, number in (("episodes", episodes), ("max_decisions", max_decisions)):
+        if number < 1:
+            raise UserError(f"{name} must be at least 1, got {number}")
     if seed < 0:
         raise UserError(f"seed must not be negative, got {seed}")
     device = str(pick_device(device))
@@ -70,7 +75,14 @@ def evaluate(
     for low in range(0, episodes, PARALLEL):
         count = min(PARALLEL, episodes - low)
         games += _play(
-            run, state, count, _seed(seed, low), deterministic, video if low == 0 else None, device
+            run,
+            state,
+            count,
+            _seed(seed, low),
+            deterministic,
+            video if low == 0 else None,
+            device,
+            max_decisions,
         )
     return games
 
@@ -88,6 +100,7 @@ def _play(
     deterministic: bool,
     video: Path | None,
     device: str,
+    max_decisions: int,
 ) -> list[Game]:
     options = {**run.config.environment_options(), "start_spread": 0}
     kind = run.config.env.partition(":")[0]
@@ -109,7 +122,14 @@ def _play(
         load_weights(policy, state)
         env.reset()
         memory = Memory(policy, env.num_streams, env.device)
+        decisions = 0
         while len(games) < env.num_streams:
+            if decisions == max_decisions:
+                raise UserError(
+                    f"{env.num_streams - len(games)} of {env.num_streams} games of {run.config.env} had not ended after "
+                    f"{max_decisions:,} decisions: allow more of them (max_decisions) or give the task a time limit"
+                )
+            decisions += 1
             if video is not None and 0 not in games:
                 picture = env.render(0)
                 if film is None:

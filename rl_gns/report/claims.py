@@ -25,6 +25,7 @@ from rl_gns.studies.store import put, write_tables
 from rl_gns.studies.words import counted, said, spread
 
 BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
+FRONTS_BEGIN, FRONTS_END = "<!-- fronts -->", "<!-- end of fronts -->"
 
 
 def tables_of(scopes: Sequence[Scope]) -> dict[str, pd.DataFrame]:
@@ -48,18 +49,19 @@ def write(scopes: Sequence[Scope], folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def markdown(scopes: Sequence[Scope]) -> str:
-    """Tally, table, which predictor comes closest, and the run ids of every note.
+    """Tally, table by study, which predictor comes closest; folded, every row with its reason and the run ids of notes.
 
     Of the paper's own fronts only what is said of all games together; the CSV has each game.
     """
     theirs = {scope.name for scope in scopes if not scope.owned}
     rows = [row for row in claims(scopes) if row.scope not in theirs]
     scopes = [scope for scope in scopes if scope.owned]
-    frame = shown(rows)
+    names = [scope.name for scope in scopes]
     orders = {scope.name: predictors.closest([scope]) for scope in scopes}
     parts = [
-        f"{tally(rows)}. In brackets: 95 % intervals. The last column numbers the sets of runs, listed below.",
-        _grid(frame),
+        f"{tally(rows)}. In brackets: 95 % intervals. Why a verdict is what it is, and the runs behind it, are listed "
+        "below.",
+        _grid(by_study(rows, names)),
         "**Which predictor comes closest to B_crit**, study by study: what holds of one is no sample of the others.",
         *(f"* {name}: {predictors.sentence(order)}" for name, order in orders.items()),
     ]
@@ -67,14 +69,16 @@ def markdown(scopes: Sequence[Scope]) -> str:
     if known:
         together = pd.concat(known, ignore_index=True)
         parts.append(_grid(together[["study", *(name for name in together if name != "study")]]))
+    parts.append(
+        _folded("Every row, with its reason; the last column numbers the sets of runs", _grid(shown(rows)))
+    )
     named = notes(rows)
     if len(named):
         lines = [
             f"* [{number}] {counted(len(some), 'run')}: {_compact(some['run'].tolist())}"
             for number, some in named.groupby("note")
         ]
-        listed = "\n".join(lines)
-        parts.append(f"<details><summary>Run ids</summary>\n\n{listed}\n\n</details>")
+        parts.append(_folded("Run ids", "\n".join(lines)))
     return "\n\n".join(parts)
 
 
@@ -90,6 +94,21 @@ def shown(rows: Sequence[Claim]) -> pd.DataFrame:
     return pd.DataFrame(
         {**columns, "measured": measured, "verdict": frame["verdict"], "why": frame["why"], "runs": note}
     )
+
+
+def by_study(rows: Sequence[Claim], order: Sequence[str]) -> pd.DataFrame:
+    """A row per claim and band, a column per study: verdict, number, interval; studies in `order`, then all others."""
+    frame = shown(rows)
+    said_so = [
+        {"pass": "**pass**", "fail": "**fail**"}.get(row["verdict"], row["verdict"])
+        + ("" if row["measured"] == "–" else f": {row['measured']}")
+        for row in frame.to_dict("records")
+    ]
+    keys = ["claim", "what", "band"]
+    wide = frame.assign(cell=said_so).pivot_table("cell", keys, "study", aggfunc="; ".join, sort=False)
+    studies = list(dict.fromkeys([*(name for name in order if name in wide), *frame["study"]]))
+    first = frame[keys].drop_duplicates().itertuples(index=False, name=None)
+    return wide.loc[list(first), studies].fillna("").reset_index().rename_axis(columns=None)
 
 
 def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
@@ -109,39 +128,49 @@ def closest_shown(order: pd.DataFrame) -> pd.DataFrame:
 
 
 def into(page: Path, scopes: Sequence[Scope]) -> None:
-    """Put a chart, a file in `figures` beside the page, and `markdown` between the two markers of a Markdown page.
+    """Put `markdown` between the two markers of a Markdown page, a chart and a table of fronts before it.
 
+    The chart is a file in `figures` beside the page. Both go between the markers of fronts where the page has these.
     Raises as `insert`.
     """
     text, table = markdown(scopes), overview.rows([scope for scope in scopes if scope.owned])
+    old = _read(page)
+    apart = FRONTS_BEGIN in old or FRONTS_END in old
+    new = insert(page, old, "", FRONTS_BEGIN, FRONTS_END) if apart else old
     if len(table):
         picture = page.parent / "figures" / f"{page.stem}-claims.svg"
         alt = f"B_crit, E_min and B_simple over B_crit of {counted(len(table), 'front')}, with 95 % intervals"
-        text = f"![{alt}]({picture.relative_to(page.parent)})\n\n{overview.CAPTION}\n\n{text}"
-        _checked(page)
+        chart = f"![{alt}]({picture.relative_to(page.parent)})\n\n{overview.CAPTION}\n\n{_grid(overview.texts(table))}"
+        if apart:
+            new = insert(page, old, chart, FRONTS_BEGIN, FRONTS_END)
+        else:
+            text = f"{chart}\n\n{text}"
+    new = insert(page, new, text)
+    if len(table):
         put(picture, rendered(overview.overview(table), "svg"))
-    insert(page, text)
+    put(page, new.encode())
 
 
-def insert(page: Path, text: str) -> None:
-    """Replace what stands between the two markers of a Markdown page.
+def insert(page: Path, old: str, text: str, begin: str = BEGIN, end: str = END) -> str:
+    """A page's text `old` with `text` in place of what stands between two of its lines.
 
     Raises:
-        UserError: there is no such page, or it has not both markers.
+        UserError: it has not both lines once each and in this order; `page` is its name.
     """
-    old = _checked(page)
-    head, tail = old[: old.index(BEGIN) + len(BEGIN)], old[old.index(END) :]
-    put(page, f"{head}\n\n{text}\n\n{tail}".encode())
+    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
+        raise UserError(f"{page} must hold the lines {begin} and {end} once each, in this order")
+    return f"{old[: old.index(begin) + len(begin)]}\n\n{text}\n\n{old[old.index(end) :]}"
 
 
-def _checked(page: Path) -> str:
+def _read(page: Path) -> str:
     try:
-        old = page.read_text()
+        return page.read_text()
     except OSError as error:
         raise UserError(f"{page} can't be read: {error.strerror}") from None
-    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
-        raise UserError(f"{page} must hold the lines {BEGIN} and {END} once each, in this order")
-    return old
+
+
+def _folded(summary: str, text: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 
 def _grid(frame: pd.DataFrame) -> str:

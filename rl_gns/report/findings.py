@@ -37,7 +37,7 @@ def findings(
     noise = by_code.get("N5")
     if noise is not None and not math.isnan(noise.measured.value):
         lines.append(
-            f"B_simple where a goal is reached, over B_crit: {said(*noise.measured)}; the paper has 3 to 12."
+            f"B_simple where a goal is reached, over B_crit: {said(*noise.measured)}; the paper mostly has 3 to 12."
         )
     residual = by_code.get("P2")
     if residual is not None and not math.isnan(residual.measured.value):

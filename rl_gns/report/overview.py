@@ -1,4 +1,4 @@
-"""One chart over all studies: B_crit and E_min beside the published ones, and B_simple over B_crit."""
+"""One chart and one table over all studies: B_crit and E_min beside the published ones, and B_simple over B_crit."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rl_gns.report.style import BLUE, GREY, ORANGE, around, legend_above, log_sc
 from rl_gns.studies.noise_claims import RATIO
 from rl_gns.studies.scope import Scope
 from rl_gns.studies.seeds import UNKNOWN
+from rl_gns.studies.words import rounded, spread
 
 CAPTION = (
     "A row a front: the goals that the paper has too, and of each study and rollout length T the hardest whose B_crit "
@@ -29,7 +30,8 @@ def rows(scopes: Sequence[Scope]) -> pd.DataFrame:
     """One row per front of `findings.compared`.
 
     Returns:
-        Columns label; b_crit, e_min and ratio with _low and _high; b_crit_published and e_min_published.
+        Columns label; study, rollout, goal, batches (smallest to largest and their number) and seeds; b_crit, e_min and
+        ratio with _low and _high; b_crit_published and e_min_published.
     """
     found = []
     for scope in scopes:
@@ -37,6 +39,11 @@ def rows(scopes: Sequence[Scope]) -> pd.DataFrame:
         for key in compared(scope):
             front, row = scope.fits.front_of[key], dict[str, Any]()
             row["label"] = f"{scope.name}, {key[1]:g}" + (f", T {key[0]}" if several else "")
+            points = scope.points(key)
+            sizes, seeds = points["batch"].unique(), points.groupby("batch")["seed"].nunique()
+            row |= {"study": scope.name, "rollout": key[0], "goal": key[1]}
+            row["batches"] = f"{sizes.min():,} to {sizes.max():,} ({sizes.size})"
+            row["seeds"] = " to ".join(str(n) for n in sorted({seeds.min(), seeds.max()}))
             for name, theirs in (("b_crit", "critical_batch"), ("e_min", "e_min")):
                 for column in (name, f"{name}_low", f"{name}_high"):
                     value = getattr(front, column)
@@ -46,6 +53,24 @@ def rows(scopes: Sequence[Scope]) -> pd.DataFrame:
             interval = UNKNOWN if noise is None or b_crit is None else ratio(noise, b_crit).interval
             found.append(row | dict(zip(("ratio", "ratio_low", "ratio_high"), interval, strict=True)))
     return pd.DataFrame(found)
+
+
+def texts(table: pd.DataFrame) -> pd.DataFrame:
+    """`rows` as text, an interval behind every number; the rollout only where they differ."""
+    several = table["rollout"].nunique() > 1
+    columns: dict[str, list[str]] = {
+        "study": table["study"].tolist(),
+        **({"rollout": [str(length) for length in table["rollout"]]} if several else {}),
+        "score": [f"{goal:g}" for goal in table["goal"]],
+        "batches": table["batches"].tolist(),
+        "seeds": table["seeds"].tolist(),
+    }
+    for name, title in zip(("e_min", "b_crit", "ratio"), ("E_min", "B_crit", TITLES[2]), strict=True):
+        columns[title] = [spread(row, name, none="can't tell") for _, row in table.iterrows()]
+        if name != "ratio":
+            theirs = table[f"{name}_published"]
+            columns[f"{title}, published"] = ["–" if math.isnan(x) else rounded(x) for x in theirs]
+    return pd.DataFrame(columns)
 
 
 def overview(table: pd.DataFrame) -> Figure:

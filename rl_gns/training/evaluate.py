@@ -125,9 +125,10 @@ def _play(
         decisions = 0
         while len(games) < env.num_streams:
             if decisions == max_decisions:
+                left = f"{env.num_streams - len(games)} of {env.num_streams} games of {run.config.env}"
                 raise UserError(
-                    f"{env.num_streams - len(games)} of {env.num_streams} games of {run.config.env} had not ended after "
-                    f"{max_decisions:,} decisions: allow more of them (max_decisions) or give the task a time limit"
+                    f"{left} had not ended after {max_decisions:,} decisions: allow more of them (max_decisions) or "
+                    "give the task a time limit"
                 )
             decisions += 1
             if video is not None and 0 not in games:

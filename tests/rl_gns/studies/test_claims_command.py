@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rl_gns.analysis.claims import Band, Interval, claim
 from rl_gns.cli import main
 from rl_gns.report import overview
-from rl_gns.report.claims import BEGIN, END, into
+from rl_gns.report.claims import BEGIN, END, FRONTS_BEGIN, FRONTS_END, by_study, into
 from rl_gns.report.study import report
 from rl_gns.studies.scope import Scope, of_study
 from rl_gns.studies.study import Study
@@ -45,6 +47,14 @@ def test_command_page_and_report(
     assert b"<svg" in drawn
     into(page, [of_study(study)])
     assert (page.read_bytes(), picture.read_bytes()) == (again, drawn)
+    page.write_text(f"top\n{FRONTS_BEGIN}\nOLD\n{FRONTS_END}\nbefore\n{BEGIN}\n{END}\nafter\n")
+    into(page, [of_study(study)])
+    fronts, claims = page.read_text().split(FRONTS_END)
+    assert fronts.startswith(f"top\n{FRONTS_BEGIN}\n\n![")
+    assert "OLD" not in fronts
+    assert "| study | score | batches | seeds |" in fronts
+    assert "![" not in claims
+    assert claims.replace("\nbefore\n", "") == text.removeprefix("before\n").replace(fronts_of(text), "")
     frame = pd.read_csv(tmp_path / "out" / "claims.csv")
     assert set(frame["verdict"]) <= {"pass", "fail", "can't tell"}
     assert {"claims_runs.csv", "predictors.csv", "closest.csv"} <= {
@@ -55,6 +65,11 @@ def test_command_page_and_report(
     assert "What predicts B_crit" in html
 
 
+def fronts_of(text: str) -> str:
+    """The chart and the table before the claims."""
+    return text[text.index("![") : text.index("\n\n", text.index("| study |")) + 2]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -62,6 +77,7 @@ def test_command_page_and_report(
         (["nothing.toml"], "there is no study file nothing.toml"),
         (["{study}", "{study}"], "two studies have the same name"),
         (["{study}", "--into", "{page}"], "once each, in this order"),
+        (["{study}", "--into", "{half}"], "<!-- fronts --> and <!-- end of fronts --> once each"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -73,9 +89,10 @@ def test_bad_input_is_one_line(
     says: str,
 ) -> None:
     study = measured()
-    page = tmp_path / "page.md"
+    page, half = tmp_path / "page.md", tmp_path / "half.md"
     page.write_text("no markers")
-    filled = [word.format(study=study.path, page=page) for word in words]
+    half.write_text(f"{FRONTS_BEGIN}\n{BEGIN}\n{END}\n")
+    filled = [word.format(study=study.path, page=page, half=half) for word in words]
     monkeypatch.setattr("sys.argv", ["rl-gns", "study", "claims", *filled])
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -93,9 +110,32 @@ def test_the_chart_has_a_row_for_every_front_the_paper_has_and_for_the_hardest(m
     assert table["b_crit"].to_numpy() == pytest.approx([74, 122, 120], rel=0.1)
     assert table["b_crit_published"].tolist()[:2] == [74, 122]
     assert table["ratio"].to_numpy() == pytest.approx([6, 6, 6], rel=0.15)
+    shown = overview.texts(table)
+    assert shown["B_crit, published"].tolist() == ["74", "122", "–"]
+    assert shown["batches"].nunique() == 1
+    assert "rollout" not in shown
+    assert all(re.fullmatch(r"[0-9.k]+ \([0-9.k]+ to [0-9.k]+\)", cell) for cell in shown["B_crit"])
     panels = overview.overview(table).axes
     for panel, name in zip(panels, ("b_crit", "e_min", "ratio"), strict=True):
         dots = panel.lines[0].get_xydata()
         assert dots == pytest.approx(np.column_stack([table[name], range(3)]))
         assert len(panel.collections[0].get_segments()) == 3  # type: ignore[attr-defined]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == table["label"].tolist()
+
+
+def test_claims_side_by_side_have_a_column_a_study_and_a_row_a_claim_and_band() -> None:
+    nan, some, other = float("nan"), Band(high=2), Band(high=3)
+    rows = [
+        claim("P2", "scatter", "all Atari studies", some, Interval(nan, nan, nan)),
+        claim("P2", "scatter", "second", some, Interval(5, 4, 6)),
+        claim("P2", "scatter", "first", some, Interval(1, 0.5, 1.5)),
+        claim("P1", "sizes", "second", some, Interval(1, 0.5, 2.5)),
+        claim("P1", "sizes", "first", other, Interval(1, 0.5, 2.5)),
+    ]
+    wide = by_study(rows, ["first", "second", "third"])
+    assert wide.columns.tolist() == ["claim", "what", "band", "first", "second", "all Atari studies"]
+    assert wide.drop(columns=["what", "band"]).to_numpy().tolist() == [
+        ["P2", "**pass**: 1 (0.5 to 1.5)", "**fail**: 5 (4 to 6)", "can't tell"],
+        ["P1", "", "can't tell: 1 (0.5 to 2.5)", ""],
+        ["P1", "**pass**: 1 (0.5 to 2.5)", "", ""],
+    ]

@@ -139,7 +139,9 @@ def test_games_beyond_the_sixteenth_are_of_no_other_seed(tmp_path: Path) -> None
     assert games == evaluate(run, 22, seed=0)
     longest = int(max(game.length for game in games))
     assert evaluate(run, 22, seed=0, max_decisions=longest) == games
-    with pytest.raises(UserError, match=r"[0-9]+ of 16 games of gym:CartPole-v1 had not ended after [0-9]+ decisions"):
+    with pytest.raises(
+        UserError, match=r"[0-9]+ of 16 games of gym:CartPole-v1 had not ended after [0-9]+ decisions"
+    ):
         evaluate(run, 16, seed=0, max_decisions=int(max(game.length for game in games[:16])) - 1)
     with pytest.raises(UserError, match="max_decisions must be at least 1, got 0"):
         evaluate(run, 1, max_decisions=0)

@@ -77,6 +77,17 @@ def draw(
             ],
             maps.two_axes(fits),
         )
+    if len(fits.equal_batch):
+        drawn["equal-batch"] = (
+            "Rollout length at an equal batch",
+            [
+                sentences.equal_batch(fits),
+                "Observations to each goal over rollout length, a colour a batch: seeds (dots, open where they had not "
+                "reached the goal by then) and their geometric mean with its 95 % interval, an arrow where that leaves "
+                "the panel. Batches are shifted a little against one another.",
+            ],
+            maps.equal_batch(fits),
+        )
     curves = noise_curves(study, fits, outcomes)
     if curves:
         drawn["noise-scale"] = (

@@ -10,11 +10,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_gns.analysis import RolloutLaw
-from rl_gns.report.style import BLUE, GREEN, GREY, ORANGE, around, legend_below, log_scale, panels, with_ends
+from rl_gns.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    around,
+    colours,
+    legend_above,
+    legend_below,
+    log_scale,
+    panels,
+    with_ends,
+)
 from rl_gns.studies.fits import Fits
 from rl_gns.studies.words import short
 
 MARGIN = 1.6
+MOST_GOALS = 2
+"""Panels of `equal_batch`: of the hardest goals."""
 
 
 def two_axes(fits: Fits) -> Figure:
@@ -46,6 +60,45 @@ def two_axes(fits: Fits) -> Figure:
     log_scale(plane, "x", sorted(set(envs.tolist())))
     log_scale(plane, "y", sorted(set(rollouts.tolist())))
     _critical(critical, fits, law, goal)
+    return figure
+
+
+def equal_batch(fits: Fits) -> Figure:
+    """A panel per goal: observations to it over rollout length, batch by batch, every seed and their mean."""
+    shared = fits.equal_batch[["goal", "batch"]].drop_duplicates()
+    goals = sorted(shared["goal"].unique())[-MOST_GOALS:]
+    figure, axes = panels(len(goals), height=4.2)
+    for plane, goal in zip(axes, goals, strict=True):
+        batches = sorted(shared["batch"][shared["goal"] == goal])
+        cells = fits.cells[(fits.cells["goal"] == goal) & fits.cells["batch"].isin(batches)]
+        points = fits.points[(fits.points["goal"] == goal) & fits.points["batch"].isin(batches)]
+        limits = around(points["observations"], room=2)
+        for k, batch in enumerate(batches):
+            shift = 1.06 ** (k - (len(batches) - 1) / 2)
+            colour = colours(len(batches))[k]
+            seeds = points[points["batch"] == batch]
+            for missed, face in ((False, colour), (True, "none")):
+                some = seeds[seeds["censored"] == missed]
+                at = some["rollout"] * shift
+                plane.plot(at, some["observations"], "o", ms=4, mfc=face, mec=colour, alpha=0.5)
+            rows = cells[(cells["batch"] == batch) & cells["observations"].notna()].sort_values("rollout")
+            with_ends(
+                plane,
+                rows["rollout"] * shift,
+                rows["observations"],
+                rows["observations_low"],
+                rows["observations_high"],
+                within=(limits[0] * 1.1, limits[1] / 1.1),
+                fmt="s-",
+                ms=6,
+                color=colour,
+                label=short(batch),
+            )
+        plane.set(xlabel="rollout (observations)", ylabel="observations to the goal", title=f"score {goal:g}")
+        plane.set_ylim(limits)
+        log_scale(plane, "x", sorted(points["rollout"].unique().tolist()))
+        log_scale(plane, "y")
+    legend_above(figure, axes, "batch")
     return figure
 
 

@@ -117,6 +117,26 @@ def two_axes(fits: Fits) -> list[str]:
     return lines
 
 
+def equal_batch(fits: Fits) -> str:
+    """The longest rollouts against the shortest at every batch that both have, to the hardest goal that has a ratio."""
+    found = fits.equal_batch[fits.equal_batch["ratio"].notna()]
+    if found.empty:
+        return "No ratio at an equal batch can be told: at every batch some seed did not reach the goals."
+    goal = found["goal"].max()
+    rows = found[found["goal"] == goal]
+    pair = rows[["shorter", "longer"]].sort_values(["shorter", "longer"], ascending=[True, False]).iloc[0]
+    rows = rows[(rows["shorter"] == pair["shorter"]) & (rows["longer"] == pair["longer"])]
+    ratios = [
+        f"{said(row['ratio'], row['low'], row['high'])} at {short(row['batch'])}"
+        for _, row in rows.iterrows()
+    ]
+    return (
+        f"To score {goal:g}, seeds against seeds and without a law, updates with rollouts of {pair['longer']} over "
+        f"updates with rollouts of {pair['shorter']} at an equal batch: {', '.join(ratios)}; below 1 the longer ones "
+        "win."
+    )
+
+
 def noise_scale(fits: Fits, judged: Sequence[Claim] = ()) -> str:
     """Whether the noise scale at equal score depends on the batch: claim N7, beside the ends of the hardest goal's.
 

@@ -34,6 +34,7 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[Tabl
         ("Critical number of environments", fits.rollouts),
         ("Critical number of environments, predicted", fits.predicted),
         ("Equal batch: updates, longer over shorter rollouts", fits.exchange.rename(columns=_RATIO)),
+        ("Equal batch: the same over seeds, without a law", fits.equal_batch.rename(columns=_RATIO)),
         ("Adaptive batch", fits.turning),
         ("Every cell, over seeds", fits.cells),
     ]

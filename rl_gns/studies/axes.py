@@ -18,6 +18,7 @@ from rl_gns.analysis import (
     local_noise_scale,
     turning_point,
 )
+from rl_gns.studies.seeds import UNKNOWN, ratio_of
 
 
 def two_axes(
@@ -91,6 +92,36 @@ def _exchange_rows(goal: float, law: RolloutLaw, met: pd.DataFrame) -> list[dict
                 "wins": verdict(ratio),
             }
         )
+    return rows
+
+
+def equal_batch(points: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per goal and batch: updates with each longer rollout over those with the shortest, over seeds and without a law.
+
+    A study's best runs stand for their seeds; where a seed did not reach the goal there is no ratio, which is said.
+    """
+    rows = []
+    for (goal, batch), group in points.groupby(["goal", "batch"]):
+        shortest, *longer = sorted(group["rollout"].unique())
+        for length in longer:
+            some, than = (group[group["rollout"] == each] for each in (length, shortest))
+            missed = int(some["censored"].sum() + than["censored"].sum())
+            ratio = UNKNOWN if missed else ratio_of(some["updates"], than["updates"])
+            rows.append(
+                {
+                    "goal": goal,
+                    "batch": batch,
+                    "longer": length,
+                    "shorter": shortest,
+                    "seeds": len(some),
+                    "seeds_shorter": len(than),
+                    "ratio": ratio.value,
+                    "low": ratio.low,
+                    "high": ratio.high,
+                    "wins": verdict(ratio),
+                    "note": f"{missed} of {len(some) + len(than)} seeds did not reach it" if missed else "",
+                }
+            )
     return rows
 
 

@@ -19,7 +19,7 @@ from rl_gns.analysis import Front, Interval, LearningRateLaw, RolloutLaw, fit_fr
 from rl_gns.analysis.fronts import TOLD
 from rl_gns.analysis.laws import EXPONENT_BOUNDS
 from rl_gns.errors import UserError
-from rl_gns.studies.axes import number, turning, two_axes
+from rl_gns.studies.axes import equal_batch, number, turning, two_axes
 from rl_gns.studies.predicted import Prediction, compare
 from rl_gns.studies.seeds import over_seeds
 
@@ -41,7 +41,7 @@ class Fits:
     rollouts: pd.DataFrame
     """Per goal and rollout: critical number of environments by the law that joins the rollout lengths."""
     exchange: pd.DataFrame
-    """Per goal, batch and pair of rollout lengths: updates with the longer over updates with the shorter one."""
+    """Per goal and batch, by the law that joins the lengths: updates with the longest over those with the shortest."""
     turning: pd.DataFrame
     """Per rollout: γ and what an adaptive batch would save."""
     front_of: dict[tuple[int, float], Front]
@@ -51,6 +51,8 @@ class Fits:
     """Per goal and rollout: critical environments by the joint law beside those predicted from one cell's runs."""
     prediction: Prediction | None = None
     """The runs that `predicted` rests on."""
+    equal_batch: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    """The same over seeds and without a law, for each longer rollout: see `axes.equal_batch`."""
     left_out: str = ""
     """Which planned runs are on disk and can't be counted, in words; empty when there are none."""
 
@@ -61,7 +63,10 @@ class Fits:
         parts.append(titled("Learning rates: ε*/(1 + B*/B)^a", self.rates, RATE_SHOWN))
         if len(self.rollouts):
             parts.append(titled("Two axes: critical number of environments", self.rollouts))
-            parts.append(titled("Equal batch: updates, longer over shorter rollout", self.exchange))
+            by_law = "Equal batch: updates, longer over shorter rollout, by one law"
+            parts.append(titled(by_law, self.exchange))
+        if len(self.equal_batch):
+            parts.append(titled("Equal batch: the same over seeds, without a law", self.equal_batch))
         if self.prediction is not None:
             parts.append(
                 titled("Two axes, predicted: critical environments", self.predicted, PREDICTED_SHOWN)
@@ -81,6 +86,7 @@ class Fits:
             "rates",
             "rollouts",
             "exchange",
+            "equal_batch",
             "predicted",
             "turning",
         )
@@ -170,6 +176,7 @@ def fit(
         rollout_law_of,
         pd.DataFrame() if prediction is None else compare(rollout_law_of, prediction),
         prediction,
+        pd.DataFrame(equal_batch(points)),
     )
 
 

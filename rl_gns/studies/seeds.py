@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
+from scipy.stats import ttest_ind
 
 from rl_gns.analysis import Interval
 
@@ -44,6 +45,27 @@ def over_seeds(values: pd.Series, strata: pd.Series | None = None, confidence: f
     spread, freedom = _spread(logs, groups)
     far = float(stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(spread / n)
     return Interval(math.exp(mean), math.exp(mean - far), math.exp(mean + far))
+
+
+def ratio_of(values: pd.Series, others: pd.Series, confidence: float = 0.95) -> Interval:
+    """Geometric mean of `values` over that of `others`, independent seeds of two things, with Welch's t interval.
+
+    Args:
+        values: positive numbers, at least one.
+        others: the same.
+        confidence: of the interval.
+
+    Returns:
+        NaN ends where either has one value only.
+    """
+    one, other = (np.log(some.to_numpy(dtype=float)) for some in (values, others))
+    ratio = math.exp(one.mean() - other.mean())
+    if min(one.size, other.size) < 2:
+        return Interval(ratio, math.nan, math.nan)
+    if one.std() == 0 and other.std() == 0:  # seeds that agree to the digit: Welch's t divides by nothing
+        return Interval(ratio, ratio, ratio)
+    ends = ttest_ind(one, other, equal_var=False).confidence_interval(confidence)
+    return Interval(ratio, math.exp(ends.low), math.exp(ends.high))
 
 
 def _spread(logs: np.ndarray, groups: np.ndarray) -> tuple[float, int]:

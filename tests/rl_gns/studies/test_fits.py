@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import stdtrit
 
 from rl_gns.analysis import Interval, design_effect, fit_front
 from rl_gns.errors import UserError
-from rl_gns.report.maps import two_axes
+from rl_gns.report.maps import equal_batch, two_axes
+from rl_gns.report.sentences import equal_batch as sentence
 from rl_gns.studies.axes import verdict
 from rl_gns.studies.fits import best_points, fit, rate_spacing
-from rl_gns.studies.seeds import over_seeds
+from rl_gns.studies.seeds import over_seeds, ratio_of
 from rl_gns.studies.store import write_tables
 from rl_gns.studies.study import COLUMNS
 
@@ -138,6 +140,59 @@ def test_two_axes_and_the_exchange() -> None:
     assert fits.exchange.sort_values("batch").iloc[0]["wins"] == "more environments"
 
 
+def test_equal_batch_is_a_ratio_of_seeds_and_draws() -> None:
+    fits = fit(table_of(rollouts=(5, 20, 80), goals=(20.0,)), bootstrap=0)
+    found = fits.equal_batch.set_index(["batch", "longer"])
+    assert found.index.tolist() == [
+        (20, 20),
+        *((batch, longer) for batch in (80, 320, 1280, 5120) for longer in (20, 80)),
+        (20480, 80),
+    ]
+    for (batch, longer), row in found.iterrows():
+        inside = [
+            1 + 5 * 20 * float(design_effect(length, 0.6)) / batch for length in (longer, row["shorter"])
+        ]
+        assert row["ratio"] == pytest.approx(inside[0] / inside[1], rel=0.05)
+        assert row["low"] < row["ratio"] < row["high"]
+    assert found.loc[(80, 80), "wins"] == "more environments"
+    assert found.loc[(20480, 80), "shorter"] == 20
+    figure = equal_batch(fits)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "batch 20",
+        "80",
+        "320",
+        "1,280",
+        "5,120",
+        "20.5k",
+    ]
+    assert "of 80 over updates with rollouts of 5 at an equal batch: " in sentence(fits)
+
+
+def test_equal_batch_of_one_seed_has_no_interval_and_of_a_missed_goal_no_ratio() -> None:
+    table = table_of(sizes=(16, 64), rollouts=(5, 20), goals=(20.0,))
+    one = fit(table[table["seed"] == 1], bootstrap=0).equal_batch
+    assert one["ratio"].notna().all()
+    assert one[["low", "high"]].isna().all(axis=None)
+    assert (one["wins"] == "can't tell").all()
+    table.loc[(table["rollout"] == 20) & (table["seed"] == 2), "censored"] = True
+    fits = fit(table, bootstrap=0)
+    assert fits.equal_batch["note"].tolist() == ["1 of 6 seeds did not reach it"]
+    assert fits.equal_batch["ratio"].isna().all()
+    assert "can be told" in sentence(fits)
+    assert len(equal_batch(fits).axes) == 1
+
+
+def test_a_ratio_of_seeds_is_welchs() -> None:
+    one, other = pd.Series([1.0, 2.0, 4.0]), pd.Series([8.0, 32.0])
+    found = ratio_of(one, other)
+    error = math.sqrt(math.log(2) ** 2 / 3 + math.log(4) ** 2 / 2 / 2)
+    shares = (math.log(2) ** 2 / 3) ** 2 / 2, (math.log(4) ** 2 / 4) ** 2 / 1
+    far = float(stdtrit(error**4 / sum(shares), 0.975)) * error
+    assert tuple(found) == pytest.approx((1 / 8, math.exp(-far) / 8, math.exp(far) / 8))
+    assert tuple(ratio_of(pd.Series([3.0, 3.0]), pd.Series([2.0, 2.0]))) == pytest.approx((1.5, 1.5, 1.5))
+    assert np.isnan(ratio_of(one, pd.Series([8.0])).low)
+
+
 def test_law_of_two_axes_far_below_the_critical_number_gives_its_bound() -> None:
     fits = fit(table_of(sizes=(1, 2, 4), rollouts=(5, 20), goals=(4000.0,)), bootstrap=50)
     rows = fits.rollouts
@@ -259,7 +314,7 @@ def test_a_rate_that_another_seed_tried_makes_the_best_one_interior() -> None:
 def test_a_table_without_rows_is_said_in_words() -> None:
     """One batch at two rollout lengths has a law of neither."""
     text = fit(table_of(sizes=(16,), rollouts=(5, 20)), bootstrap=10).text()
-    assert "Equal batch: updates, longer over shorter rollout\nnone can be told yet" in text
+    assert "Equal batch: updates, longer over shorter rollout, by one law\nnone can be told yet" in text
     assert "Empty DataFrame" not in text
 
 

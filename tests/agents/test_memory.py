@@ -119,3 +119,10 @@ def test_it_learns_to_tell_what_it_saw_six_decisions_ago(remembers: bool) -> Non
         optimizer.step()
         right = float(((logit > 0) == (bits > 0)).float().mean())
     assert (right > 0.99) == remembers
+
+
+def test_it_starts_by_remembering() -> None:
+    """Gates in torch's order; the bias of the one that forgets is 1 (Jozefowicz et al. 2015)."""
+    take, forget, new, give = LSTM(3, 5).inputs.bias.detach().chunk(4)
+    assert (forget == 1).all()
+    assert not any(bias.any() for bias in (take, new, give))

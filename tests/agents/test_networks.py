@@ -4,7 +4,9 @@ import gymnasium.spaces as spaces
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import stats
+from torch import Tensor, nn
 
 from agents.distributions import Categorical, Gaussian, Joint
 from agents.networks import make_policy, pictures
@@ -134,3 +136,40 @@ def test_bad_networks_get_one_line(name, space, actions, words) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         make_policy(name, space, actions)
     assert "\n" not in str(caught.value)
+
+
+def test_joint_entropy_is_the_sum_of_its_parts() -> None:
+    parts = [Categorical(torch.randn(5, k)) for k in (2, 3)]
+    joint = Joint(parts)
+    expected = sum(torch.distributions.Categorical(logits=p.log_probs).entropy() for p in parts)
+    torch.testing.assert_close(joint.entropy(), expected)
+    assert torch.equal(joint.mode(), torch.stack([p.log_probs.argmax(-1) for p in parts], -1))
+
+
+def test_impala_written_out() -> None:
+    """Espeholt et al. 2018: three sections of a convolution, a pool and two residual blocks; ReLU, dense, ReLU."""
+    torso = make_policy("impala", PICTURES, spaces.Discrete(4)).torso
+    obs = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8)
+    layers = [module for module in torso.modules() if isinstance(module, nn.Conv2d)]
+    assert len(layers) == 15
+    left = iter(layers)
+
+    def block(x: Tensor) -> Tensor:
+        inner = next(left)(F.relu(x))
+        return x + next(left)(F.relu(inner))
+
+    x = obs.float() / 255
+    for _ in range(3):
+        x = F.max_pool2d(next(left)(x), 3, 2, 1)
+        x = block(block(x))
+    x = F.relu(torso.dense(F.relu(x).flatten(1)))
+    torch.testing.assert_close(torso(obs), x, rtol=1e-3, atol=1e-4)
+
+
+def test_mlp_starts_with_orthogonal_weights_of_its_gains() -> None:
+    mlp = make_policy("mlp", spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
+    starts = ((mlp.policy_tower[0], 2), (mlp.value_tower[2], 2), (mlp.action.linear, 1e-4), (mlp.value, 1))
+    for layer, square in starts:
+        weight = layer.weight.detach()
+        gram = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
+        torch.testing.assert_close(gram, square * torch.eye(len(gram)), atol=1e-5, rtol=0)

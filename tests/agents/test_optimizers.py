@@ -1,4 +1,4 @@
-"""The optimizer's one pass over the weights against the same steps as torch operations."""
+"""The optimizer's one pass over the weights against the same steps as torch operations, and the clipped step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.optimizers import RMSpropTF
+from agents.optimizers import RMSpropTF, clipped_step
 
 
 def weights() -> dict[str, Tensor]:
@@ -56,3 +56,13 @@ def test_one_pass_is_taken_where_memory_has_no_gaps() -> None:
         optimizer.state[p]["square_avg"] = torch.ones_like(p)
         taken[name] = optimizer._in_one_pass(p, 0.9, 1e-3, 1e-2)
     assert {name for name, found in taken.items() if found} == {"vector", "matrix", "pictures"}
+
+
+@pytest.mark.parametrize(("limit", "length"), [(0.5, 0.5), (10.0, 5.0), (0.0, 5.0)])
+def test_a_step_is_cut_to_the_limit_and_0_means_none(limit: float, length: float) -> None:
+    net = nn.Linear(3, 1, bias=False)
+    before, optimizer = net.weight.detach().clone(), torch.optim.SGD(net.parameters(), lr=1.0)
+    net.weight.grad = torch.tensor([[3.0, 4.0, 0.0]])
+    assert clipped_step(net, optimizer, limit) == pytest.approx(5.0)  # the norm before it was cut
+    step = torch.tensor([[0.6, 0.8, 0.0]]) * length
+    torch.testing.assert_close(before - net.weight, step, rtol=1e-4, atol=1e-5)

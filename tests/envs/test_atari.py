@@ -1,5 +1,9 @@
 """The batch of Atari games: snapshots, seeding, stacking, ends, bad input."""
 
+import dataclasses
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -297,3 +301,50 @@ def test_render_is_the_emulators_own_picture() -> None:
         assert env.render(1).shape == (210, 160, 3)
         with pytest.raises(EnvError, match="no environment 2"):
             env.render(2)
+
+
+class Ending(AtariGame):
+    """Keeps the pictures of a step's decisions: the first is that of the action, others begin the next game."""
+
+    def __init__(self, *args: Any) -> None:
+        self.pictures: list[np.ndarray] = []
+        super().__init__(*args)
+
+    def _hold(self, action: int) -> Any:
+        found, picture = super()._hold(action), np.zeros((84, 84), np.uint8)
+        self._screens.draw_whole(picture, self._unpaired)
+        self.pictures.append(picture)
+        return found
+
+
+def test_the_last_picture_of_a_game_is_its_own_and_not_the_next_ones() -> None:
+    with envs.make("atari:breakout", 1, seed=3, workers=1, max_frames=400) as env:
+        env.reset()
+        twin = Ending("breakout", env.protocol)
+        twin.reset(3, 0)
+        ends = {"terminated": 0, "truncated": 0}
+        rng = np.random.default_rng(0)
+        for _ in range(400):
+            action = int(rng.integers(4))
+            twin.pictures.clear()
+            outcome, step = twin.step(action), env.step(torch.tensor([action]))
+            if outcome.terminated or outcome.truncated:
+                ends["terminated"] += outcome.terminated
+                ends["truncated"] += outcome.truncated
+                assert step.final_obs is not None
+                np.testing.assert_array_equal(step.final_obs[0, -1].numpy(), twin.pictures[0])
+            np.testing.assert_array_equal(step.obs[0, -1].numpy(), twin.frame)
+        assert min(ends.values()) >= 1, ends
+
+
+def test_a_game_that_was_begun_to_spread_the_batch_is_not_scored() -> None:
+    game = AtariGame("breakout", dataclasses.replace(PROTOCOLS["machado"], start_spread=60))
+    game.reset(1, 1)
+    rng = np.random.default_rng(0)
+    ends = [
+        outcome for outcome in (game.step(int(rng.integers(4))) for _ in range(1500)) if outcome.terminated
+    ]
+    assert math.isnan(ends[0].score)
+    assert math.isnan(ends[0].length)
+    assert len(ends) > 1
+    assert not any(math.isnan(outcome.score) for outcome in ends[1:])

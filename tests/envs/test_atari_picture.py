@@ -1,5 +1,8 @@
 """The picture drawn from changed rows against OpenCV on whole screens."""
 
+import dataclasses
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -82,3 +85,41 @@ def test_games_look_as_the_emulators_grey_screens_do(name: str) -> None:
     for _ in range(300):
         ended = game.step(int(rng.integers(len(game.actions)))).terminated
         np.testing.assert_array_equal(game.frame, whole(game.grey[0], game.grey[1]), err_msg=str(ended))
+
+
+class Spied(AtariGame):
+    """Keeps every screen that a decision's frames leave."""
+
+    greys: list[np.ndarray]
+
+    def _hold(self, action: int) -> Any:
+        emulator, game = self._ale, self
+
+        class Spy:
+            def act(self, executed: Any) -> Any:
+                reward = emulator.act(executed)
+                grey = np.empty(emulator.getScreenDims(), np.uint8)
+                emulator.getScreenGrayscale(grey)
+                game.greys.append(grey)
+                return reward
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(emulator, name)
+
+        self.greys, self._ale = [], Spy()  # type: ignore[assignment]
+        try:
+            return super()._hold(action)
+        finally:
+            self._ale = emulator
+
+
+@pytest.mark.parametrize("skip", [1, 2, 3, 5])
+def test_a_picture_is_of_the_last_two_frames_whatever_the_skip(skip: int) -> None:
+    game = Spied("pong", dataclasses.replace(PROTOCOLS["machado"], frame_skip=skip))
+    game.reset(1, 0)
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        game.step(int(rng.integers(6)))
+        assert len(game.greys) == skip
+        seen = np.max(game.greys[-2:], 0)
+        np.testing.assert_array_equal(game.frame, whole(seen, seen))

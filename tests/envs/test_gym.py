@@ -126,3 +126,8 @@ def test_a_picture_that_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setitem(sys.modules, "pygame", None)
         with pytest.raises(EnvError, match=r"can't be shown: .*pygame"):
             env.render()
+
+
+def test_environments_of_one_batch_begin_differently() -> None:
+    with envs.make("gym:CartPole-v1", 8, seed=3) as env:
+        assert len(env.reset().unique(dim=0)) == 8

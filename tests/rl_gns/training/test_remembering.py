@@ -12,6 +12,7 @@ from torch import Tensor
 from agents import a2c, ppo
 from agents.memory import Seen
 from envs import EnvError
+from envs.batched import Step
 from rl_gns.errors import UserError
 from rl_gns.noise import backward_in_groups
 from rl_gns.training.config import TrainConfig, resolve
@@ -226,3 +227,47 @@ def test_sixteen_decisions_by_default() -> None:
     found = resolve(TrainConfig(env="moba:1v1", algo="ppo", network="entities-lstm"))
     assert found.sequence == 16
     assert resolve(TrainConfig(env="moba:1v1", algo="ppo", network="entities-lstm", rollout=24)).sequence == 8
+
+
+@torch.no_grad()
+def test_values_at_ends_and_edges_are_of_what_was_remembered_until_then() -> None:
+    trainer = moved(make())
+    play, steps, take = trainer.selfplay, list[Step](), trainer.selfplay.take
+
+    def noted(step: Step) -> Step:
+        steps.append(take(step))
+        return steps[-1]
+
+    play.take = noted
+    trainer.env.reset()
+    trainer._collect()
+    steps.clear()
+    trainer._collect()
+    rollout, policy, ongoing, ends = trainer.rollout, trainer.policy, torch.tensor([False]), 0
+    for t, step in enumerate(steps):
+        for i in step.truncated.nonzero().squeeze(1).tolist():
+            seen = Seen(rollout.obs[t, i][None], rollout.memory[t, i][None], ongoing)
+            policy(seen)
+            value = policy(Seen(step.final_obs[i][None], seen.after, ongoing))[1][0]
+            torch.testing.assert_close(rollout.bootstrap[t, i], value, rtol=1e-4, atol=1e-5)
+            ends += 1
+    assert ends > 0
+    obs, state = trainer.env.observation()[play.learnt], trainer.collector.memory.state
+    value = policy(Seen(obs, state, ongoing.expand(len(obs))))[1]
+    torch.testing.assert_close(rollout.last_value, value, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_past_self_that_begins_a_game_remembers_nothing_of_the_one_before() -> None:
+    trainer = make()
+    play, over = trainer.selfplay, torch.tensor(False)
+    trainer.env.reset()
+    play._memory.state.fill_(1.0)
+    while not over.any():
+        own = torch.zeros(len(play.learnt), 3, dtype=torch.int64)
+        step = trainer.env.step(play.with_past(own, trainer.env.observation()))
+        play.take(step)
+        over = (step.terminated | step.truncated)[play.theirs]
+        kept = play._memory.state[play.theirs]
+        assert not kept[over].any()
+        assert kept[~over].any(1).all()

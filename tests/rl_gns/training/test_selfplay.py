@@ -381,3 +381,18 @@ def test_a_team_that_plays_a_script_has_one_game_a_world() -> None:
     finally:
         trainer.close()
     assert [game[1] for game in games] == [0, 3, 6, 9]  # the first stream of each world
+
+
+def test_a_past_selfs_quality_falls_by_a_win_alone() -> None:
+    """OpenAI Five, appendix N; a draw is none."""
+    settings: dict[str, Any] = {"num_envs": 8, "past_share": 0.5, "noise_groups": 2, "network": "entities"}
+    trainer = Trainer(
+        resolve(TrainConfig(env="moba:1v1", algo="ppo", env_options={"threads": 1}, **settings))
+    )
+    play, count = trainer.selfplay, trainer.env.num_streams
+    no, obs = torch.zeros(count, dtype=torch.bool), trainer.env.reset()
+    for score, quality in ((0.0, 0.0), (-1.0, 0.0), (1.0, -0.04)):
+        play.take(
+            Step(obs, torch.zeros(count), ~no, no, None, torch.full((count,), score), torch.ones(count))
+        )
+        assert play.pool.quality[0] == pytest.approx(quality)

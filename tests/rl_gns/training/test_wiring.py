@@ -1,0 +1,92 @@
+"""That what a config says reaches the update, and that what an update reports is what happened."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from agents import a2c, ppo
+from agents.optimizers import RMSpropTF
+from agents.ranks import ALONE
+from agents.rollout import Batch
+from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.loop import Trainer, _explained_variance, algorithm_settings
+from rl_gns.training.tally import Tally
+
+
+def cartpole(**settings: Any) -> Trainer:
+    return Trainer(resolve(TrainConfig(env="gym:CartPole-v1", num_envs=4, **settings)))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"), [("linear", [0.75, 0.5, 0.25, 0.0]), ("constant", [1.0, 1.0, 1.0, 1.0])]
+)
+def test_the_rate_of_every_update_follows_the_schedule(schedule: str, shares: list[float]) -> None:
+    trainer, found = cartpole(rollout=5, observations=80, schedule=schedule), []
+    while not trainer.done:
+        trainer.update()
+        found.append(trainer.take_row()[0]["learning_rate"] / 7e-4)
+    assert found == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(("algo", "module"), [("a2c", a2c), ("ppo", ppo)])
+def test_settings_reach_the_algorithm_and_its_optimizer(algo: Any, module: ModuleType) -> None:
+    assert algorithm_settings(resolve(TrainConfig(env="atari:pong", algo=algo))) == module.Settings()
+    given: dict[str, Any] = {"learning_rate": 0.5, "gamma": 0.8, "gae_lambda": 0.7, "value_coef": 0.6}
+    given |= {"entropy_coef": 0.4, "max_grad_norm": 0.3}
+    config = TrainConfig(env="atari:pong", algo=algo, rmsprop_eps=0.2, rmsprop_decay=0.1, **given)
+    settings = algorithm_settings(resolve(config))
+    assert given.items() <= dataclasses.asdict(settings).items()
+    optimizer = module.make_optimizer(nn.Linear(1, 1), settings)
+    wanted = {"lr": 0.5, "eps": 0.2, "alpha": 0.1} if algo == "a2c" else {"lr": 0.5, "eps": 1e-5}
+    assert wanted.items() <= optimizer.param_groups[0].items()
+
+
+def test_rmsprop_is_whichever_is_asked_for() -> None:
+    for name, kind in (("tensorflow", RMSpropTF), ("torch", torch.optim.RMSprop)):
+        config = resolve(TrainConfig(env="atari:pong", rmsprop=name))  # type: ignore[arg-type]
+        assert type(a2c.make_optimizer(nn.Linear(1, 1), algorithm_settings(config))) is kind  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("algo", "budget"), [("a2c", 0.0), ("a2c", 1.0), ("ppo", 0.0)])
+def test_an_update_uses_its_own_gradient_alone(algo: str, budget: float) -> None:
+    """Whatever lies in .grad from before."""
+    found = []
+    for left in (None, 1e3):
+        trainer = cartpole(algo=algo, rollout=8, noise_budget=budget)
+        if left is not None:
+            for p in trainer.policy.parameters():
+                p.grad = torch.full_like(p, left)
+        trainer.update()
+        trainer.update()
+        found.append(nn.utils.parameters_to_vector(trainer.policy.parameters()))
+    assert torch.equal(*found)
+
+
+def test_games_are_stamped_with_the_observation_at_which_they_end() -> None:
+    trainer = cartpole(algo="ppo", rollout=64, minibatches=1)
+    wanted = []
+    for _ in range(3):
+        before = trainer.observations
+        trainer.update()
+        ended = trainer.rollout.terminated | trainer.rollout.truncated
+        wanted += [(before + 4 * (t + 1), i) for t, i in ended.nonzero().tolist()]
+    assert wanted
+    assert [game[:2] for game in trainer.take_row()[1]] == wanted
+
+
+def test_explained_variance_and_the_score_of_the_last_hundred_games() -> None:
+    returns, value = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1.0, 2.5, 3.5]])
+    nothing: Any = None
+    batch = Batch(nothing, nothing, nothing, returns - value, returns, value)
+    expected = 1 - np.var([0, 0.5, -0.5]) / np.var([1, 2, 4])
+    assert _explained_variance(batch, ALONE) == pytest.approx(expected)
+    tally = Tally(100.0)
+    tally.add_games([(i, 0, float(i), 1.0) for i in range(150)])
+    assert tally.score == pytest.approx(np.mean(range(50, 150)))

@@ -58,9 +58,10 @@ def functional_backward(
     """
     refuse_batch_norm(module)
     names = trainable(module)
-    for name, value in (("scale", scale), ("at_once", at_once)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a positive number, got {value}")
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale must be a positive number, got {scale}")
+    if not isinstance(at_once, int) or at_once < 1:
+        raise ValueError(f"at_once must be a whole number of units, at least 1, got {at_once}")
     leaves = tree_leaves(units)
     lengths = sorted({len(x) if isinstance(x, Tensor) and x.dim() else 0 for x in leaves})
     if len(lengths) != 1 or lengths == [0]:

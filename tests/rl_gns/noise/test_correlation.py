@@ -317,3 +317,25 @@ def test_bad_input_is_one_clear_line(bad, says):
     with pytest.raises(ValueError, match=says) as error:
         bad()
     assert "\n" not in str(error.value)
+
+
+def gram_of(correlations):
+    """A gram that has seen stationary gradients of these correlations and a mean product of 1."""
+    lags = torch.arange(len(correlations))
+    covariance = torch.tensor(correlations, dtype=torch.float64)[(lags[:, None] - lags).abs()]
+    gram = RolloutGram(len(correlations))
+    gram.load_state_dict({"products": torch.ones_like(covariance), "covariance": covariance, "weight": 1.0})
+    return gram
+
+
+@pytest.mark.parametrize("rollout", [6, 7, 12, 24])
+def test_a_longer_rollout_is_predicted_from_the_lags_that_were_seen(rollout):
+    gram = gram_of([0.7**k for k in range(6)])
+    wanted = 1 + 2 * sum((1 - k / rollout) * 0.7**k for k in range(1, 6))
+    assert gram.predict(rollout).design_effect == pytest.approx(wanted)
+
+
+def test_correlation_that_is_noise_at_long_lags_does_not_add_up():
+    """The sum ends where a window of Sokal's does: 1 + 2 Σ 0.5^k = 3, and not 17 more from what lies beyond."""
+    gram = gram_of([0.5**k if k < 30 else 0.05 for k in range(200)])
+    assert gram.correlation_time() == pytest.approx(3, rel=1e-3)

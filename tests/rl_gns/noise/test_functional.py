@@ -163,6 +163,7 @@ def test_bad_input_is_refused_in_one_line_and_leaves_no_trace() -> None:
     refused(r"of one length.*\[2, 8\]", units=(x, target[:2]))
     refused("units must be tensors", units=[1, 2, 3])
     refused("at_once", at_once=0)
+    refused("at_once", at_once=0.5)
     refused("scale", scale=-1.0)
     refused("BatchNorm", module=nn.Sequential(net, nn.BatchNorm1d(2)))
     refused(r"'1\.weight'", lambda network, unit: loss_of(net, unit), nn.ModuleList([net, nn.Linear(1, 1)]))

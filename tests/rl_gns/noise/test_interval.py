@@ -179,3 +179,31 @@ def test_how_large_a_noise_scale_can_be_seen(gaussian):
         history.append(s, n, 1.0)
     known = (ratio_interval(history.read(), 0.95).low > 0).mean()
     assert 0.4 <= known <= 0.6
+
+
+@pytest.mark.parametrize(("confidence", "within"), [(0.8, 0.05), (0.99, 0.012)])
+def test_other_confidences_are_covered_too(gaussian, confidence: float, within: float) -> None:
+    signal, noise = gaussian(200, 4, 3.0, (60, 2000), 11)
+    history = History(1e6, BLOCKS_PER_HALFLIFE)
+    for s, n in zip(signal, noise, strict=True):
+        history.append(s, n, 1.0)
+    found = ratio_interval(history.read(), confidence)
+    covered = float(np.mean((found.low <= 0.75) & (found.high >= 0.75)))
+    assert covered == pytest.approx(confidence, abs=within)
+
+
+def test_a_blocks_readings_are_counted_by_their_weights() -> None:
+    """Kish (1965): (Σw)²/Σw², of readings that last unequally long."""
+    rng, history, rows = np.random.default_rng(0), History(40.0), []
+    for _ in range(300):
+        duration = float(rng.integers(1, 4))
+        history.append(0.0, 1.0, duration)
+        rows.append((history.now, 1 - 0.5 ** (duration / 40)))
+    start, found = history.blocks[0].end - history.blocks[0].span, history.read().readings
+    for block, count in zip(history.blocks, found, strict=True):
+        weights = np.array(
+            [w * 0.5 ** ((block.end - end) / 40) for end, w in rows if start < end <= block.end]
+        )
+        start = block.end
+        assert count == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-9)
+    assert found.max() > 1.9

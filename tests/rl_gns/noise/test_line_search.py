@@ -1,10 +1,12 @@
 """The line search against the noisy quadratic, where ΔL(B) is known in closed form."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from rl_gns.noise.line_search import (
     STEPS,
@@ -102,3 +104,34 @@ def test_few_updates_are_unknown_and_state_survives_json():
 def test_refuses_tables_that_do_not_fit():
     with pytest.raises(ValueError, match="finite"):
         run_meter(0, 0).update(np.full((4, len(STEPS)), np.nan), 1)
+
+
+def scattered(confidence: float = 0.95) -> LineSearchMeter:
+    """Fed with tables of B_noise = 3 units whose improvements scatter by a tenth."""
+    rng, steps = np.random.default_rng(0), np.array(STEPS)
+    meter = LineSearchMeter([5.0 * b for b in BATCHES], 5.0, 1e9, confidence)
+    for _ in range(60):
+        gains = 1 + 0.1 * rng.normal(size=len(BATCHES))
+        tops = [gain * steps - (1 + 3 / b) * steps**2 for gain, b in zip(gains, BATCHES, strict=True)]
+        meter.update(np.stack(tops), 100)
+    return meter
+
+
+def test_the_interval_is_students_at_the_confidence_asked_for():
+    wide, narrow = scattered(0.95), scattered(0.5)
+    freedom = len(wide._history.blocks) - 1
+    widths = [math.log(meter.read().high / meter.read().low) for meter in (wide, narrow)]
+    assert widths[0] / widths[1] == pytest.approx(stats.t.ppf(0.975, freedom) / stats.t.ppf(0.75, freedom))
+
+
+def test_a_restored_meter_forms_the_same_blocks():
+    meter, again = scattered(), LineSearchMeter([5.0 * b for b in BATCHES], 5.0, 1e9)
+    again.load_state_dict(json.loads(json.dumps(meter.state_dict())))
+    for _ in range(7):
+        for m in (meter, again):
+            m.update(expected_table(), 100)
+    assert again.state_dict() == meter.state_dict()
+
+
+def test_a_parabolas_top_is_not_sought_beyond_the_next_step():
+    assert best_improvements(np.array([[1.0, 3.99, -5.0]]), (1.0, 4.0, 16.0))[0] < 16

@@ -282,3 +282,21 @@ def test_a_noise_below_0_is_unknown_whatever_the_signal(signal: float, noise: fl
         meter.update(Moments(signal + 0.1 * rng.standard_normal(), noise + 0.1 * rng.standard_normal(), 1))
     reading = meter.read()
     assert (reading.value, reading.low, reading.high) == (None, 0.0, math.inf)
+
+
+def test_a_meter_reads_at_its_own_confidence(gaussian):
+    signal, noise = gaussian(100, 8, 3.0, (60, 1), 0)
+    history, meter = History(1e9, BLOCKS_PER_HALFLIFE), NoiseScaleMeter(5, 1e9, 0.8)
+    for s, n in zip(signal[:, 0], noise[:, 0], strict=True):
+        history.append(s, n, 40.0)
+        meter.update(Moments(s, n, 8))
+    wanted = ratio_interval(history.read(), 0.8)
+    found = meter.read()
+    assert (found.low, found.high) == pytest.approx((5 / float(wanted.high), 5 / float(wanted.low)))
+
+
+def test_what_was_read_before_a_restore_is_forgotten(fed):
+    meter, again = fed(NoiseScaleMeter(5, 4000), 9), NoiseScaleMeter(5, 4000)
+    again.read()
+    again.load_state_dict(meter.state_dict())
+    assert again.read() == meter.read()

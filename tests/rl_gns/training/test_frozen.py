@@ -7,9 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
+from agents import ppo
 from rl_gns.errors import UserError
-from rl_gns.training.frozen import GroupSums, measure
+from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.frozen import GroupSums, group_gradients, measure
+from rl_gns.training.loop import Trainer
 
 K, UNITS, ROUNDS, P = 16, 2, 5, 60
 
@@ -74,3 +78,41 @@ def test_too_little_to_compare(still_trainer) -> None:
         measure(trainer.config, trainer.policy.state_dict(), groups=8, worlds=1, rounds=1)
     with pytest.raises(ValueError, match="at least 3 groups"):
         GroupSums(2)
+
+
+def test_limits_are_where_the_jackknifed_difference_is_students_quantile_away() -> None:
+    k = 8
+    gradients = torch.randn(k, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1
+    squares = gradients.square().sum(1).numpy()
+    sums = GroupSums(k)
+    sums.add(gradients, squares)
+    found, gram = sums.read(10.0, k), (gradients @ gradients.T).numpy()
+
+    def without(i: int) -> float:
+        left = [a for a in range(k) if a != i]
+        return sum(gram[a, b] for a in left for b in left if a != b) / ((k - 1) * (k - 2))
+
+    signals = np.array([without(i) for i in range(k)])
+    units = np.array([np.delete(squares, i).mean() for i in range(k)])
+    for limit in (found.low, found.high):
+        share = 10 / (10 + limit)
+        apart = signals - share * units
+        error = math.sqrt((k - 1) / k * np.square(apart - apart.mean()).sum())
+        distance = abs(found.signal - share * (found.signal + found.noise))
+        assert distance / error == pytest.approx(stats.t.ppf(0.975, k - 1))
+
+
+def test_ppos_gradient_is_the_one_that_its_run_measures() -> None:
+    config = TrainConfig(
+        env="gym:CartPole-v1", algo="ppo", num_envs=4, rollout=8, noise_budget=1.0, threads=1
+    )
+    trainer = Trainer(resolve(config))
+    trainer.begin()
+    trainer._collect()
+    found, _ = group_gradients(trainer, 2)
+    batch = trainer.rollout.batch(trainer.settings.gamma, trainer.settings.gae_lambda)
+    trainer.optimizer.zero_grad()
+    ppo.measure(trainer.policy, batch, trainer.settings, backward=trainer.backward)
+    wanted = torch.cat([p.grad.flatten() for p in trainer.policy.parameters()])
+    torch.testing.assert_close(found.mean(0), wanted, rtol=1e-3, atol=1e-6)
+    trainer.close()

@@ -81,12 +81,17 @@ def test_games_are_stamped_with_the_observation_at_which_they_end() -> None:
     assert [game[:2] for game in trainer.take_row()[1]] == wanted
 
 
-def test_explained_variance_and_the_score_of_the_last_hundred_games() -> None:
+def test_explained_variance_a_rows_means_and_the_score_of_the_last_hundred_games() -> None:
     returns, value = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1.0, 2.5, 3.5]])
     nothing: Any = None
     batch = Batch(nothing, nothing, nothing, returns - value, returns, value)
     expected = 1 - np.var([0, 0.5, -0.5]) / np.var([1, 2, 4])
     assert _explained_variance(batch, ALONE) == pytest.approx(expected)
     tally = Tally(100.0)
+    tally.add({"loss": 1.0})
+    tally.add({"loss": 3.0})
+    assert tally.take()[0] == {"loss": 2.0}
+    tally.add({"loss": 5.0})
+    assert tally.take()[0] == {"loss": 5.0}
     tally.add_games([(i, 0, float(i), 1.0) for i in range(150)])
     assert tally.score == pytest.approx(np.mean(range(50, 150)))

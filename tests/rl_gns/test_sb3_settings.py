@@ -1,0 +1,43 @@
+"""The callback's settings: its confidence, its default half-life, and the value's clip range of the coming train()."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+
+from rl_gns.sb3 import NoiseScaleCallback
+
+T, N = 6, 4
+
+
+def model_of(**settings: Any) -> PPO:
+    vector = make_vec_env("CartPole-v1", n_envs=N, seed=3)
+    settings = {"n_steps": T, "batch_size": T * N // 2, "n_epochs": 1, "seed": 3, "device": "cpu", **settings}
+    return PPO("MlpPolicy", vector, **settings)
+
+
+def test_the_values_clip_range_is_that_of_the_coming_train() -> None:
+    seen: list[float] = []
+
+    def scheduled(progress: float) -> float:
+        seen.append(progress)
+        return 0.2
+
+    model = model_of(clip_range_vf=scheduled)
+    seen.clear()
+    model.learn(4 * T * N, callback=NoiseScaleCallback(4))
+    assert seen[0::2] == seen[1::2] == [0.75, 0.5, 0.25, 0.0]  # ours, then train's
+
+
+def test_the_interval_is_of_the_confidence_asked_for() -> None:
+    wide, narrow = NoiseScaleCallback(4, halflife=1e9), NoiseScaleCallback(4, halflife=1e9, confidence=0.5)
+    model_of().learn(20 * T * N, callback=[wide, narrow])
+    assert 0 < wide.read().low < narrow.read().low
+
+
+def test_the_half_life_spans_sixteen_measurements_where_they_are_far_apart() -> None:
+    noise = NoiseScaleCallback(4, every=1000)
+    noise.init_callback(model_of())
+    assert noise.state_dict()["meter"]["halflife"] == 16 * 1000 * T * N

@@ -205,7 +205,8 @@ The chain's rollouts bootstrap at their end, and each starts in the state in whi
 
 Written by
 
-    python scripts/noise_coverage.py --repetitions {repetitions} --world-repetitions {world_repetitions} --seed {seed} --out docs/coverage.md
+    python scripts/noise_coverage.py --repetitions {repetitions} --world-repetitions {world_repetitions} \\
+        --seed {seed} --out docs/coverage.md
 """
 
 CLOSING = """

@@ -9,6 +9,7 @@ closest.csv      each study's predictors in order of how near they come
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from rl_gns.studies.store import put, write_tables
 from rl_gns.studies.words import counted, said, spread
 
 BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
+WHERE = re.compile(r"(.*?)(?:, (at goal \S+|rollouts of \d+))?$", re.DOTALL)
+"""What a claim says, and where it says it."""
 FRONTS_BEGIN, FRONTS_END = "<!-- fronts -->", "<!-- end of fronts -->"
 
 
@@ -97,15 +100,22 @@ def shown(rows: Sequence[Claim]) -> pd.DataFrame:
 
 
 def by_study(rows: Sequence[Claim], order: Sequence[str]) -> pd.DataFrame:
-    """A row per claim and band, a column per study: verdict, number, interval; studies in `order`, then all others."""
+    """A row per claim and band, a column per study: verdict, number, interval; studies in `order`, then all others.
+
+    What a claim says at several goals or rollout lengths of one study stands in one cell.
+    """
     frame = shown(rows)
+    parts = [WHERE.match(text) for text in frame["what"]]
+    where = [f" ({part[2]})" if part and part[2] else "" for part in parts]
     said_so = [
         {"pass": "**pass**", "fail": "**fail**"}.get(row["verdict"], row["verdict"])
+        + at
         + ("" if row["measured"] == "–" else f": {row['measured']}")
-        for row in frame.to_dict("records")
+        for row, at in zip(frame.to_dict("records"), where, strict=True)
     ]
+    frame = frame.assign(what=[part[1] if part else "" for part in parts], cell=said_so)
     keys = ["claim", "what", "band"]
-    wide = frame.assign(cell=said_so).pivot_table("cell", keys, "study", aggfunc="; ".join, sort=False)
+    wide = frame.pivot_table("cell", keys, "study", aggfunc="; ".join, sort=False)
     studies = list(dict.fromkeys([*(name for name in order if name in wide), *frame["study"]]))
     first = frame[keys].drop_duplicates().itertuples(index=False, name=None)
     return wide.loc[list(first), studies].fillna("").reset_index().rename_axis(columns=None)

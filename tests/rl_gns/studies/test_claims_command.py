@@ -131,6 +131,9 @@ def test_claims_side_by_side_have_a_column_a_study_and_a_row_a_claim_and_band() 
         claim("P2", "scatter", "first", some, Interval(1, 0.5, 1.5)),
         claim("P1", "sizes", "second", some, Interval(1, 0.5, 2.5)),
         claim("P1", "sizes", "first", other, Interval(1, 0.5, 2.5)),
+        claim("N1", "over the published, at goal 2.5", "first", some, Interval(1, 0.5, 1.5)),
+        claim("N1", "over the published, at goal 300", "first", some, Interval(1, 0.5, 2.5)),
+        claim("N1", "over the published", "second", some, Interval(nan, nan, nan)),
     ]
     wide = by_study(rows, ["first", "second", "third"])
     assert wide.columns.tolist() == ["claim", "what", "band", "first", "second", "all Atari studies"]
@@ -138,4 +141,11 @@ def test_claims_side_by_side_have_a_column_a_study_and_a_row_a_claim_and_band() 
         ["P2", "**pass**: 1 (0.5 to 1.5)", "**fail**: 5 (4 to 6)", "can't tell"],
         ["P1", "", "can't tell: 1 (0.5 to 2.5)", ""],
         ["P1", "**pass**: 1 (0.5 to 2.5)", "", ""],
+        [
+            "N1",
+            "**pass** (at goal 2.5): 1 (0.5 to 1.5); can't tell (at goal 300): 1 (0.5 to 2.5)",
+            "can't tell",
+            "",
+        ],
     ]
+    assert wide["what"].tolist() == ["scatter", "sizes", "sizes", "over the published"]

@@ -184,11 +184,12 @@ def best_points(table: pd.DataFrame) -> pd.DataFrame:
     """The run that stands for each goal, cell and seed.
 
     Returns:
-        Rows of `table` with `at_edge` (the best rate is the least or greatest that any seed of the cell tried: censored
-        rows are False). A failed run counts where it had reached the goal, and is no bound where it had not.
+        Rows of `table` with `at_edge` (the best rate is the least or greatest that any seed of the cell tried, also in
+        a run that failed: censored rows are False). A failed run counts where it had reached the goal, and is no bound
+        where it had not.
     """
     usable = table[(table["status"] == "done") | ((table["status"] == "failed") & ~table["censored"])]
-    tried = usable.groupby(["rollout", "num_envs"])["learning_rate"]
+    tried = table[table["status"].isin(("done", "failed"))].groupby(["rollout", "num_envs"])["learning_rate"]
     ends = {key: (rates.min(), rates.max()) for key, rates in tried}
     rows = []
     for (rollout, _, num_envs, _), group in usable.groupby(["rollout", "goal", "num_envs", "seed"]):

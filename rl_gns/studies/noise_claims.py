@@ -89,11 +89,13 @@ def _published(scope: Scope) -> list[Claim]:
             continue
         goal, front = f"at goal {key[1]:g}", scope.fits.front_of[key]
         line, fitted = theirs[key[1]]["critical_batch"], theirs[key[1]]["fitted"]
-        both = f"line {line:,.0f}, its plotted points {fitted:,.0f}"
+        both = f"line {line:,.0f}" + ("" if math.isnan(fitted) else f", its plotted points {fitted:,.0f}")
         measured = _over_published(front.b_crit, front.b_crit_low, front.b_crit_high, line)
         says = f"{SAYS['N1']}, {goal}"
         rows.append(claim("N1", says, scope.name, WITHIN_THREE, measured, both, scope.runs(key)))
         e_min = theirs[key[1]]["e_min"]
+        if math.isnan(e_min):  # a line without plotted points: Beam Rider's 9000
+            continue
         measured = _over_published(front.e_min, front.e_min_low, front.e_min_high, e_min)
         why = f"published {rounded(e_min)}; band as N1's"
         rows.append(

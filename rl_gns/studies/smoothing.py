@@ -46,11 +46,10 @@ def smoothing_table(
     """
     table = study.table(outcomes)
     done = table[table["status"] == "done"]
-    games = {
-        run.id: study.read(run, "episodes", outcomes[run.id])
-        for run in study.plan(outcomes)
-        if outcomes[run.id].status == "done"
-    }
+    games = {}
+    for run in (run for run in study.plan(outcomes) if outcomes[run.id].status == "done"):
+        episodes = study.read(run, "episodes", outcomes[run.id])
+        games[run.id] = episodes[episodes["observations"] <= study.spec.budget(run.batch)]
     rows = []
     for halflife in (share * study.spec.halflife for share in SHARES):
         again = reread(done, {name: smoothed_scores(episodes, halflife) for name, episodes in games.items()})

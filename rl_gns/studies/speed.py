@@ -13,7 +13,7 @@ import pandas as pd
 
 from rl_gns.errors import UserError
 from rl_gns.studies.local import processors
-from rl_gns.studies.plan import PlannedRun, correlation_cell
+from rl_gns.studies.plan import SEEDS_DIFFER, PlannedRun, correlation_cell, scouts
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import clock
@@ -131,9 +131,17 @@ def _to_follow(
             for other in study.plan(outcomes)
             if (other.num_envs, other.rollout) == (num_envs, rollout)
         ]
+        reached = [
+            outcomes[other.id].crossings.get(study.spec.goals[-1]) or math.inf
+            for other in study.plan(outcomes)
+            if (other.num_envs, other.rollout) == (num_envs, rollout) and other.seed in scouts(study.spec)
+        ]
+        patient = study.spec.auto.patience is not None
+        later = min(budget, SEEDS_DIFFER * min(reached, default=math.inf)) if patient else budget
         for seed in study.spec.seeds:
             more = max(0, study.spec.auto.most - planned[num_envs, rollout, seed])
+            most = min(budget, *known) if seed in scouts(study.spec) else later
             count += more
-            observations += more * min(budget, *known)
-            seconds += more * (min(budget, *known) / speed_of(run) + START_SECONDS)
+            observations += more * most
+            seconds += more * (most / speed_of(run) + START_SECONDS)
     return count, observations, seconds

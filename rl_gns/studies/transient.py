@@ -34,6 +34,7 @@ def spikes(study: Study, outcomes: Mapping[str, Outcome], fits: Fits) -> pd.Data
         metrics, start = study.read(run, "metrics", outcome), outcome.start
         if start is None:
             continue
+        metrics = metrics[metrics["observations"] <= study.spec.budget(run.batch)]
         at_least = metrics["noise_scale"].fillna(metrics["noise_scale_low"])
         at_least = at_least[at_least > 0]
         before, after = metrics["observations"] <= start, metrics["observations"] > start

@@ -82,3 +82,17 @@ def test_runs_that_met_no_goal_stay_censored_where_they_ended(
 def test_nothing_finished(study_of: Callable[..., Study]) -> None:
     study = study_of()
     assert smoothing_table(study, study.outcomes()).empty
+
+
+def test_games_beyond_a_lowered_budget_are_not_read(
+    study_of: Callable[..., Study], write_run: Callable[..., Path]
+) -> None:
+    """Also of runs counted from another study, whose budget was larger."""
+    wide = finished(study_of(), write_run)
+    study = study_of(wide.path.read_text().replace("1_000_000", "60_000"))
+    outcomes = study.outcomes()
+    fronts = fit_study(study, outcomes=outcomes, bootstrap=0).fronts
+    assert fronts["censored"].any()
+    found = smoothing_table(study, outcomes, bootstrap=0)
+    own = found[found["halflife"] == study.spec.halflife].reset_index(drop=True)
+    assert own[["goal", "points", "e_min"]].equals(fronts[["goal", "points", "e_min"]])

@@ -37,10 +37,12 @@ def test_rates_that_follow_are_priced_too(
     assert re.search(r"^2 runs, at most 2,000,000 observations", said, re.M)
     assert "with those that may follow in these cells 20 runs, at most 20,000,000 observations" in said
     first = study.plan({})[0]
-    write_run(study, first, ramp=60_000)  # 100 at 20,000: what follows in its cell is given up at 30,000
+    write_run(study, first, ramp=60_000)  # 100 at 25,000: seed 1 gives up the others of its cell at 38,000
     said = estimate(study, jobs=1, seconds=0.01)
     most = int(re.search(r"may follow in these cells 19 runs, at most ([\d,]+)", said)[1].replace(",", ""))
-    assert 10_000_000 < most < 10_600_000
+    assert most == pytest.approx(
+        10_000_000 + 4 * 38_000 + 5 * 101_400, rel=1e-3
+    )  # seed 2: at four times that
 
 
 def test_without_patience_the_ladder_is_all_there_from_the_start(study_of: Callable[..., Study]) -> None:
@@ -48,3 +50,18 @@ def test_without_patience_the_ladder_is_all_there_from_the_start(study_of: Calla
     said = estimate(study_of(plain), jobs=2, seconds=0.01)
     assert re.search(r"^12 runs, at most 12,000,000 observations", said, re.M)
     assert "at most 1.7 times that" in said
+
+
+def test_other_seeds_are_priced_at_what_they_are_allowed(
+    study_of: Callable[..., Study], write_run: Callable[..., Path]
+) -> None:
+    """Four times what the first seed needed; not the first seed's own patience."""
+    study = study_of(PATIENT.replace("num_envs = [2, 8]", "num_envs = [2]").replace("most = 5", "most = 3"))
+    write_run(study, study.plan({})[0], ramp=60_000)
+    said = estimate(study, jobs=1, seconds=0.01)
+    most = int(re.search(r"may follow in these cells 5 runs, at most ([\d,]+)", said)[1].replace(",", ""))
+    for run in [run for run in study.plan() if study.outcome(run).status == "pending"]:
+        write_run(study, run, ramp=66_000)
+    allowed = [run.config.observations for run in study.plan() if run.seed == 2]
+    assert allowed[0] > 80_000
+    assert most == pytest.approx(2 * 30_000 + 3 * allowed[0], rel=0.05)

@@ -66,7 +66,7 @@ def path(study: Study) -> Path:
     return report(study, bootstrap=100)
 
 
-FIGURES = 6
+FIGURES = 7
 
 
 def test_page_is_self_contained(study: Study, path: Path) -> None:
@@ -228,7 +228,9 @@ def test_papers_own_fronts_are_drawn_for_its_tasks(tmp_path: Path) -> None:
     assert paper_of("gym:CartPole-v1") is None
     page = report(played(tmp_path, "atari:breakout", "[5]"), bootstrap=0).read_text()
     assert "paper&#x27;s own fronts" in page
-    assert page.count("<img ") == FIGURES - 2  # one rollout length: one front figure less, no two axes
+    assert (
+        page.count("<img ") == FIGURES - 3
+    )  # one rollout length: one front figure less, no two axes, no equal batch
 
 
 def test_nothing_finished(tmp_path: Path) -> None:

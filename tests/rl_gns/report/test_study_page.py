@@ -228,9 +228,8 @@ def test_papers_own_fronts_are_drawn_for_its_tasks(tmp_path: Path) -> None:
     assert paper_of("gym:CartPole-v1") is None
     page = report(played(tmp_path, "atari:breakout", "[5]"), bootstrap=0).read_text()
     assert "paper&#x27;s own fronts" in page
-    assert (
-        page.count("<img ") == FIGURES - 3
-    )  # one rollout length: one front figure less, no two axes, no equal batch
+    # one rollout length: one figure of fronts less, no two axes, no equal batch
+    assert page.count("<img ") == FIGURES - 3
 
 
 def test_nothing_finished(tmp_path: Path) -> None:

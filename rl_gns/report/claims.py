@@ -144,17 +144,15 @@ def into(page: Path, scopes: Sequence[Scope]) -> None:
     Raises as `insert`.
     """
     text, table = markdown(scopes), overview.rows([scope for scope in scopes if scope.owned])
-    old = _read(page)
-    apart = FRONTS_BEGIN in old or FRONTS_END in old
-    new = insert(page, old, "", FRONTS_BEGIN, FRONTS_END) if apart else old
+    new, chart = _read(page), ""
     if len(table):
         picture = page.parent / "figures" / f"{page.stem}-claims.svg"
         alt = f"B_crit, E_min and B_simple over B_crit of {counted(len(table), 'front')}, with 95 % intervals"
         chart = f"![{alt}]({picture.relative_to(page.parent)})\n\n{overview.CAPTION}\n\n{_grid(overview.texts(table))}"
-        if apart:
-            new = insert(page, old, chart, FRONTS_BEGIN, FRONTS_END)
-        else:
-            text = f"{chart}\n\n{text}"
+    if FRONTS_BEGIN in new or FRONTS_END in new:
+        new = insert(page, new, chart, FRONTS_BEGIN, FRONTS_END)
+    elif chart:
+        text = f"{chart}\n\n{text}"
     new = insert(page, new, text)
     if len(table):
         put(picture, rendered(overview.overview(table), "svg"))

@@ -122,20 +122,15 @@ def _to_follow(
     speed_of: Callable[[PlannedRun], float],
 ) -> tuple[int, float, float]:
     """Runs that unfinished cells may still add to the plan, with their observations and seconds at most."""
-    planned = Counter((run.num_envs, run.rollout, run.seed) for run in study.plan(outcomes) if run.in_grid)
+    plan, goal = study.plan(outcomes), study.spec.goals[-1]
+    planned = Counter((run.num_envs, run.rollout, run.seed) for run in plan if run.in_grid)
     count, observations, seconds = 0, 0.0, 0.0
     for (num_envs, rollout), run in cells.items():
         budget = study.spec.budget(run.batch)
-        known = [
-            other.config.observations
-            for other in study.plan(outcomes)
-            if (other.num_envs, other.rollout) == (num_envs, rollout)
-        ]
-        reached = [
-            outcomes[other.id].crossings.get(study.spec.goals[-1]) or math.inf
-            for other in study.plan(outcomes)
-            if (other.num_envs, other.rollout) == (num_envs, rollout) and other.seed in scouts(study.spec)
-        ]
+        cell = [other for other in plan if (other.num_envs, other.rollout) == (num_envs, rollout)]
+        known = [other.config.observations for other in cell]
+        first = [outcomes[other.id] for other in cell if other.seed in scouts(study.spec)]
+        reached = [outcome.crossings.get(goal) or math.inf for outcome in first]
         patient = study.spec.auto.patience is not None
         later = min(budget, SEEDS_DIFFER * min(reached, default=math.inf)) if patient else budget
         for seed in study.spec.seeds:

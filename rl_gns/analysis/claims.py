@@ -72,6 +72,8 @@ class Claim:
     """Why it can't be told, or what the number rests on."""
     runs: tuple[str, ...] = field(default=(), repr=False)
     """Ids, as STUDY/ID."""
+    where: str = ""
+    """Of what part of the scope it speaks, as "at goal 300"; empty where it speaks of all."""
 
     def because(self, why: str) -> Claim:
         """The same, not to be told, for a reason that no interval shows."""
@@ -79,7 +81,14 @@ class Claim:
 
 
 def claim(
-    code: str, says: str, scope: str, band: Band, measured: Interval, why: str = "", runs: Iterable[str] = ()
+    code: str,
+    says: str,
+    scope: str,
+    band: Band,
+    measured: Interval,
+    why: str = "",
+    runs: Iterable[str] = (),
+    where: str = "",
 ) -> Claim:
     """A claim judged by its interval; `why` is said whatever the verdict."""
     verdict = judge(measured, band)
@@ -87,7 +96,7 @@ def claim(
         none = math.isnan(measured.low) and math.isnan(measured.high)
         reason = "there is no interval" if none else "the interval straddles the band"
         why = f"{reason}; {why}" if why else reason
-    return Claim(code, says, scope, str(band), measured, verdict, why, tuple(dict.fromkeys(runs)))
+    return Claim(code, says, scope, str(band), measured, verdict, why, tuple(dict.fromkeys(runs)), where)
 
 
 def unknown(code: str, says: str, scope: str, band: Band | str, why: str, runs: Iterable[str] = ()) -> Claim:

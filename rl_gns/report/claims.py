@@ -9,7 +9,6 @@ closest.csv      each study's predictors in order of how near they come
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +25,6 @@ from rl_gns.studies.store import put, write_tables
 from rl_gns.studies.words import counted, said, spread
 
 BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
-WHERE = re.compile(r"(.*?)(?:, (at goal \S+|rollouts of \d+))?$", re.DOTALL)
-"""What a claim says, and where it says it."""
 FRONTS_BEGIN, FRONTS_END = "<!-- fronts -->", "<!-- end of fronts -->"
 
 
@@ -93,7 +90,10 @@ def shown(rows: Sequence[Claim]) -> pd.DataFrame:
         for row in frame.to_dict("records")
     ]
     note = [f"[{number}]" if number else "–" for number in frame["note"]]
-    columns = {"claim": frame["claim"], "what": frame["says"], "study": frame["study"], "band": frame["band"]}
+    what = [
+        f"{row['says']}, {row['where']}" if row["where"] else row["says"] for row in frame.to_dict("records")
+    ]
+    columns = {"claim": frame["claim"], "what": what, "study": frame["study"], "band": frame["band"]}
     return pd.DataFrame(
         {**columns, "measured": measured, "verdict": frame["verdict"], "why": frame["why"], "runs": note}
     )
@@ -105,15 +105,14 @@ def by_study(rows: Sequence[Claim], order: Sequence[str]) -> pd.DataFrame:
     What a claim says at several goals or rollout lengths of one study stands in one cell.
     """
     frame = shown(rows)
-    parts = [WHERE.match(text) for text in frame["what"]]
-    where = [f" ({part[2]})" if part and part[2] else "" for part in parts]
+    where = [f" ({row.where})" if row.where else "" for row in rows]
     said_so = [
         {"pass": "**pass**", "fail": "**fail**"}.get(row["verdict"], row["verdict"])
         + at
         + ("" if row["measured"] == "–" else f": {row['measured']}")
         for row, at in zip(frame.to_dict("records"), where, strict=True)
     ]
-    frame = frame.assign(what=[part[1] if part else "" for part in parts], cell=said_so)
+    frame = frame.assign(what=[row.says for row in rows], cell=said_so)
     keys = ["claim", "what", "band"]
     wide = frame.pivot_table("cell", keys, "study", aggfunc="; ".join, sort=False)
     studies = list(dict.fromkeys([*(name for name in order if name in wide), *frame["study"]]))

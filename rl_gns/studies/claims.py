@@ -158,7 +158,7 @@ def _tasks(scopes: list[Scope], runs: list[str]) -> list[Claim]:
 
 
 def to_frame(rows: Sequence[Claim]) -> pd.DataFrame:
-    """Columns claim, says, study, band, measured, measured_low, measured_high, verdict, why, note, runs.
+    """Columns claim, says, where, study, band, measured, measured_low, measured_high, verdict, why, note, runs.
 
     `note` numbers the sets of runs, as in `notes`; `runs` is how many.
     """
@@ -168,6 +168,7 @@ def to_frame(rows: Sequence[Claim]) -> pd.DataFrame:
             {
                 "claim": row.code,
                 "says": row.says,
+                "where": row.where,
                 "study": row.scope,
                 "band": row.band,
                 "measured": row.measured.value,

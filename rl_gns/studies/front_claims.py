@@ -7,6 +7,7 @@ which each claim states in brackets. It judges fits; it fits nothing but the con
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def _protocol(scope: Scope) -> list[Claim]:
     exact, band = Interval(decades, decades, decades), Band(low=2.1)
     first = claim("P1", SAYS["P1"], scope.name, band, exact, f"{sizes} batch sizes", scope.runs())
     if first.verdict == PASS and sizes < 8:
-        first = Claim(*_fields(first, FAIL), f"{sizes} batch sizes, asked are 8", first.runs)
+        first = replace(first, verdict=FAIL, why=f"{sizes} batch sizes, asked are 8")
     met = points[~points["censored"] & points["learning_rate"].notna()]
     if met.empty:
         return [first]
@@ -99,10 +100,6 @@ def _protocol(scope: Scope) -> list[Claim]:
     why = f"{int(met['at_edge'].sum())} of {len(met)} are the least or greatest tried"
     exact = Interval(interior, interior, interior)
     return [first, claim("P1b", SAYS["P1b"], scope.name, Band(low=1), exact, why, scope.runs())]
-
-
-def _fields(old: Claim, verdict: str) -> tuple[str, str, str, str, Interval, str]:
-    return old.code, old.says, old.scope, old.band, old.measured, verdict
 
 
 def _residual(scope: Scope) -> list[Claim]:

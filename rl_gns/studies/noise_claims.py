@@ -91,16 +91,13 @@ def _published(scope: Scope) -> list[Claim]:
         line, fitted = theirs[key[1]]["critical_batch"], theirs[key[1]]["fitted"]
         both = f"line {line:,.0f}" + ("" if math.isnan(fitted) else f", its plotted points {fitted:,.0f}")
         measured = _over_published(front.b_crit, front.b_crit_low, front.b_crit_high, line)
-        says = f"{SAYS['N1']}, {goal}"
-        rows.append(claim("N1", says, scope.name, WITHIN_THREE, measured, both, scope.runs(key)))
+        rows.append(claim("N1", SAYS["N1"], scope.name, WITHIN_THREE, measured, both, scope.runs(key), goal))
         e_min = theirs[key[1]]["e_min"]
         if math.isnan(e_min):  # a line without plotted points: Beam Rider's 9000
             continue
         measured = _over_published(front.e_min, front.e_min_low, front.e_min_high, e_min)
         why = f"published {rounded(e_min)}; band as N1's"
-        rows.append(
-            claim("N1e", f"{SAYS['N1e']}, {goal}", scope.name, WITHIN_THREE, measured, why, scope.runs(key))
-        )
+        rows.append(claim("N1e", SAYS["N1e"], scope.name, WITHIN_THREE, measured, why, scope.runs(key), goal))
     if not rows:
         why = "none of the goals has a published front in the digitised data"
         rows.append(unknown("N1", SAYS["N1"], scope.name, WITHIN_THREE, why, scope.runs()))
@@ -284,8 +281,7 @@ def _axes(scope: Scope) -> list[Claim]:
             if code == "X2" and hardest["rollout"].max() / row["rollout"] <= WITHIN_THREE.high:
                 continue  # the law allows no shape that the band would not hold
             measured = Interval(row[stem], row[f"{stem}_low"], row[f"{stem}_high"])
-            says = f"{SAYS[code]}, rollouts of {row['rollout']}"
             runs = (*ids, *scope.runs((int(row["rollout"]), float(row["goal"]))))
-            why = f"goal {row['goal']:g}"
-            rows.append(claim(code, says, scope.name, WITHIN_THREE, measured, why, runs))
+            why, where = f"goal {row['goal']:g}", f"rollouts of {row['rollout']}"
+            rows.append(claim(code, SAYS[code], scope.name, WITHIN_THREE, measured, why, runs, where))
     return rows

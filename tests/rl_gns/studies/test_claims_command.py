@@ -131,8 +131,8 @@ def test_claims_side_by_side_have_a_column_a_study_and_a_row_a_claim_and_band() 
         claim("P2", "scatter", "first", some, Interval(1, 0.5, 1.5)),
         claim("P1", "sizes", "second", some, Interval(1, 0.5, 2.5)),
         claim("P1", "sizes", "first", other, Interval(1, 0.5, 2.5)),
-        claim("N1", "over the published, at goal 2.5", "first", some, Interval(1, 0.5, 1.5)),
-        claim("N1", "over the published, at goal 300", "first", some, Interval(1, 0.5, 2.5)),
+        claim("N1", "over the published", "first", some, Interval(1, 0.5, 1.5), where="at goal 2.5"),
+        claim("N1", "over the published", "first", some, Interval(1, 0.5, 2.5), where="at goal 300"),
         claim("N1", "over the published", "second", some, Interval(nan, nan, nan)),
     ]
     wide = by_study(rows, ["first", "second", "third"])

@@ -1,4 +1,4 @@
-"""`rl-gns`: train, eval, noise, envs. Parses, calls, prints; errors become one line and an exit code.
+"""`rl-gns`: train, eval, noise, envs, study, fronts. Parses, calls, prints; errors become one line and an exit code.
 
 Exit codes: 0 done (also when stopped by Ctrl-C after a checkpoint), 1 a run could not go on, 2 the user's mistake.
 """
@@ -21,6 +21,7 @@ import tyro
 
 from rl_gns import __version__
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.front_command import Fronts
 from rl_gns.study_commands import COMMANDS as STUDY_COMMANDS
 from rl_gns.study_commands import StudyCommand
 from rl_gns.training.config import TrainConfig
@@ -193,7 +194,14 @@ class Envs:
         print("\n".join(envs.available()))
 
 
-COMMANDS: dict[str, Any] = {"train": Train, "eval": Eval, "noise": Noise, "envs": Envs, "study": StudyCommand}
+COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "eval": Eval,
+    "noise": Noise,
+    "envs": Envs,
+    "study": StudyCommand,
+    "fronts": Fronts,
+}
 
 
 def _why_unmeasured(config: Any) -> str:

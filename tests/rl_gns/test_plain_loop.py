@@ -169,3 +169,16 @@ def test_the_page_s_example_runs_as_typed(capsys: pytest.CaptureFixture[str]) ->
     with torch.no_grad():
         left = float((names["truth"] - names["net"].weight[0]).square().sum() + names["net"].bias[0] ** 2)
     assert 22 < reading.low < reading.value < (22 * left + 21) / left
+
+
+def test_the_page_s_jax_example_runs_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where JAX is installed: what is left of the weights' error bounds the noise scale, as above without a bias."""
+    pytest.importorskip("jax")
+    page = (Path(__file__).parents[2] / "docs" / "other_loops.md").read_text(encoding="utf-8")
+    code = page.partition("## JAX")[2].partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    reading = names["meter"].read()
+    assert capsys.readouterr().out.strip() == str(reading)
+    left = float(((names["weights"] - names["truth"]) ** 2).sum())
+    assert 21 < reading.low < reading.value < (21 * left + 20) / left

@@ -249,10 +249,10 @@ def _of_curves(
         raise UserError(f"the half-life must be a positive number of observations, got {halflife:g}")
     sign = -1.0 if lower else 1.0
     per_run = ["batch", "num_envs", "rollout", *(name for name in ("learning_rate", "seed") if name in frame)]
-    keys = [FILE, "run"] if "run" in frame else [FILE, *per_run]
+    keys = [name for name in ([FILE, "run"] if "run" in frame else [FILE, *per_run]) if name in frame]
     rows: list[dict[str, Any]] = []
-    for key, run in frame.groupby([name for name in keys if name in frame], dropna=False, sort=False):
-        name = _name(key)
+    for key, run in frame.groupby(keys, dropna=False, sort=False):
+        name = _name(dict(zip(keys, key, strict=True)))
         for column in per_run:
             if run[column].nunique(dropna=False) > 1:
                 raise UserError(
@@ -265,8 +265,13 @@ def _of_curves(
     return _complete(_with_seeds(table, "seed" in frame))
 
 
-def _name(key: Any) -> str:
-    return str(key[-1]) if len(key) == 2 else " ".join(str(part) for part in key)
+def _name(key: Mapping[str, Any]) -> str:
+    """E.g. "a" or "runs.csv, batch 80, learning_rate 0.001, seed 1"."""
+    if "run" in key:
+        return str(key["run"])
+    file = [Path(key[FILE]).name] if FILE in key else []
+    shown = [f"{name} {key[name]:g}" for name in ("batch", "learning_rate", "seed") if name in key]
+    return ", ".join([*file, *shown])
 
 
 def _reached(

@@ -205,7 +205,11 @@ def test_what_is_not_there_is_not_shown() -> None:
             {"goals": [1]},
             "run a has several values of batch: 8, 16",
         ),
-        ("batch,observations,score\n8,9,\n", {"goals": [1]}, "has no score"),
+        (
+            "batch,observations,score,seed\n8,9,,2\n",
+            {"goals": [1]},
+            "run table.csv, batch 8, seed 2 has no score",
+        ),
         ("batch,observations,score\n8,,3\n", {"goals": [1]}, "row 1 has no observations"),
     ],
 )

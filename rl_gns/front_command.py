@@ -28,6 +28,8 @@ class Fronts:
     """With a noise scale along runs: leave out of its means what came before this score."""
     lower: tyro.conf.FlagCreatePairsOff[bool] = False
     """The lower score is the better one, as with a loss."""
+    fewest: int = 20
+    """Rows along runs: scores of a run before one counts, since a lucky game is no goal reached; 1 for evaluations."""
     columns: tuple[str, ...] = ()
     """What the tables call our columns, as observations=global_step score=episodic_return."""
     figure: Path | None = None
@@ -40,7 +42,7 @@ class Fronts:
     def run(self) -> None:
         """Read, fit, print, draw."""
         from rl_gns.report import fronts
-        from rl_gns.studies import own_tables
+        from rl_gns.studies import own_columns, own_tables
         from rl_gns.studies.fits import fit
         from rl_gns.studies.store import write_tables
 
@@ -48,8 +50,10 @@ class Fronts:
             raise UserError(f"seed must not be negative, got {self.seed}")
         if self.figure is not None and self.figure.suffix not in DRAWN:
             raise UserError(f"the figure must end in .png, .svg or .pdf, got {self.figure}")
-        frame = own_tables.read(self.tables, _pairs(self.columns))
-        table = own_tables.runs_table(frame, self.goals, self.halflife, self.start_score, self.lower)
+        frame = own_columns.read(self.tables, _pairs(self.columns))
+        table = own_tables.runs_table(
+            frame, self.goals, self.halflife, self.start_score, self.lower, self.fewest
+        )
         fits = fit(table, self.seed)
         print(fronts.text(fits))
         if self.to is not None:

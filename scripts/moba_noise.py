@@ -2,13 +2,15 @@
 
     rl-gns train moba:1v1 --algo ppo --num-envs 320 --observations 24e6 --schedule linear --threads 1 \\
         --env-options threads 1 --keep-every 4e6 --out runs/moba-half-hour
+    rl-gns train atari:pong --algo ppo --num-envs 16 --rollout 64 --epochs 3 --learning-rate 5e-4 --schedule linear \\
+        --observations 2.4e6 --precision bf16 --keep-every 4e5 --out runs/pong-ppo
     python scripts/moba_noise.py --along runs/moba-half-hour [--pong runs/pong-ppo] [--seeds 1 2 3]
         [--only heroes reward] [--seconds 270]
 
 Measures the noise scale of a policy in a pass of its own: 32 worlds, all rollouts of whole games, nothing learnt
 (`rl_gns.training.frozen`); a run's own meter would have few readings. First along a long run, at its first weights and
 its kept checkpoints, with a rating each. Then of short runs of moba:1v1 and its variants, which it trains, seed after
-seed. Pong is measured alike in 64 games, from a run of `scripts/pong_ppo.py`, with rollouts of the same length. About
+seed. Pong is measured alike in 64 games, with rollouts of the same length, at its kept checkpoints too. About
 40 minutes of one core a seed beside the long run. It can be stopped at any time, or stops itself after `--seconds`;
 called again it goes on. Every row lands in scripts/results/moba_noise/noise.csv as it is found, with the number of the
 rules it was found under, the figure beside it at the end.
@@ -164,14 +166,18 @@ def rounds(config: rl_gns.TrainConfig) -> int:
 
 
 def measure_pong(path: Path) -> Iterator[str]:
-    """A run's first weights and its last."""
+    """A run's first weights, its kept checkpoints and its last, with the score at each."""
     run = rl_gns.load_run(path)
-    state, config = run.checkpoint(), dataclasses.replace(run.config, rollout=ROLLOUT, threads=1)
-    for stage, at in ((0, None), (int(state["counts"][0]), state)):
-        if not known(PONG, stage, config.seed):
-            scores = [] if at is None else at["recent"]
-            row = {"score": sum(scores) / len(scores)} if scores else {}
-            yield note(PONG, config, stage, at, PONG_ROUNDS, row)
+    config = dataclasses.replace(run.config, rollout=ROLLOUT, threads=1, precision="float32")
+    kept = {int(file.stem): file for file in (path / "kept").glob("*.ckpt")}
+    last = run.checkpoint()
+    for stage in sorted({0, *kept, int(last["counts"][0])}):
+        if known(PONG, stage, config.seed):
+            continue
+        state = None if stage == 0 else run.checkpoint(kept[stage]) if stage in kept else last
+        scores = state["recent"] if state is not None else []
+        row = {"score": sum(scores) / len(scores)} if scores else {}
+        yield note(PONG, config, stage, state, PONG_ROUNDS, row)
 
 
 def measure_along(path: Path) -> Iterator[str]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from rl_gns.studies.own_tables import read, runs_table
+from rl_gns.analysis import smooth
+from rl_gns.studies.own_columns import read
+from rl_gns.studies.own_tables import runs_table
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "examples" / "sb3_sweep.py"
 
@@ -45,11 +47,12 @@ def test_rows_of_the_sweep_are_what_the_command_takes(tmp_path: Path) -> None:
     assert table["censored"].tolist() == [False, True, False, True]
 
 
-def test_a_run_stops_where_its_last_games_reach_the_stop_score() -> None:
+def test_a_run_stops_where_its_smoothed_score_reaches_the_stop() -> None:
     spec = importlib.util.spec_from_file_location("sb3_sweep", SCRIPT)
     sweep = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sweep)
-    rows = sweep.run(num_envs=4, rate=1e-3, seed=1, budget=5_000, stop=12)
-    games = rows["score"].dropna()
-    assert games.tail(20).mean() >= 12
-    assert rows["observations"].max() < 5_000
+    rows = sweep.run(num_envs=4, rate=1e-3, seed=1, budget=8_000, stop=45)
+    games = rows.dropna(subset="score")
+    smoothed = smooth(games["observations"], games["score"], sweep.HALFLIFE)
+    assert smoothed[-1] >= 45 > smoothed[:-4].max(), "four environments may end a game at once"
+    assert 100 < rows["observations"].max() < 8_000

@@ -1,19 +1,23 @@
-"""Train PPO on Pong on a CPU until it has left -21 for good, then draw its curve with the noise scale.
+"""Train PPO on Pong on a CPU until it wins, then draw its curve with the noise scale.
 
-    python scripts/pong_ppo.py [--out runs/pong-ppo] [--observations 640000]
+    python scripts/pong_ppo.py [--out runs/pong-ppo] [--precision bf16] [--threads 1]
 
-About half an hour on two idle cores. Interrupt it and call it again: it goes on where it was. Prints the mean of the
-last 20 games and ends with 1 unless it is above -18. Writes the figure and the table to scripts/results/.
+2.4 million observations: about 75 minutes of one idle core in bfloat16. Interrupt it and call it again: it goes on
+where it was. Prints when the mean of the last 20 games was first above 0 and above 19, and that at the end, and ends
+with 1 unless it is above 15. Writes the figure and the table to scripts/results/.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 import rl_gns
 from rl_gns.report import noise
 
 RESULTS = Path(__file__).parent / "results"
+GAMES = 20
 
 
 def main() -> None:
@@ -22,7 +26,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="runs/pong-ppo")
-    parser.add_argument("--observations", type=float, default=640_000)
+    parser.add_argument("--observations", type=float, default=2_400_000)
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--threads", type=int, default=None)
     arguments = parser.parse_args()
     config = rl_gns.TrainConfig(
@@ -32,9 +37,11 @@ def main() -> None:
         rollout=64,
         epochs=3,
         learning_rate=5e-4,
+        schedule="linear",
         observations=arguments.observations,
+        precision=arguments.precision,
         threads=arguments.threads,
-        checkpoint_every=50_000,
+        keep_every=200_000,
     )
     out = Path(arguments.out)
     run = rl_gns.train(config, out, resume=(out / "config.toml").exists())
@@ -43,9 +50,18 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     noise.figure(run, RESULTS / "pong_ppo.png")
     run.metrics().to_csv(RESULTS / "pong_ppo.csv", index=False, float_format="%.6g")
-    last = run.episodes()["score"].tail(20)
-    print(f"mean of the last {len(last)} games: {last.mean():.2f}")
-    sys.exit(0 if len(last) == 20 and last.mean() > -18 else 1)
+    games = run.episodes()
+    mean = games["score"].rolling(GAMES).mean()
+    for score in (0, 19):
+        print(f"mean of {GAMES} games above {score}: {_first(games, mean > score)}")
+    last = float(mean.iloc[-1])
+    print(f"mean of the last {GAMES} games: {last:.2f}")
+    sys.exit(0 if last > 15 else 1)
+
+
+def _first(games: pd.DataFrame, where: pd.Series) -> str:
+    """The observations at the first game of which it is so."""
+    return f"at {games['observations'][where].iloc[0]:,.0f} observations" if where.any() else "never"
 
 
 if __name__ == "__main__":

@@ -192,6 +192,43 @@ def test_gradient_norms_of_worlds_equal_a_loop(
         torch.testing.assert_close(p.grad, m)
 
 
+def test_numbers_stay_numbers_where_a_kind_that_is_masked_out_has_nothing_legal(policy: Entities) -> None:
+    """As of a hero that can't act: it can only wait."""
+    obs = observations(20)
+    for name in ("kind_target", "direction"):
+        LAYOUT.view(obs, name)[...] = 0
+    LAYOUT.view(obs, "kind")[...] = torch.tensor([1, 0, 0, 0])
+    distribution, value = policy(obs)
+    actions = distribution.sample(torch.Generator().manual_seed(0))
+    assert not actions.any()
+    assert not distribution.mode().any()
+    torch.testing.assert_close(distribution.log_prob(actions), torch.zeros(20))
+    torch.testing.assert_close(distribution.entropy(), torch.zeros(20))
+    (distribution.log_prob(actions) + distribution.entropy() + value).sum().backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in policy.parameters())
+
+
+def test_every_number_is_divided_by_its_scale(policy: Entities) -> None:
+    """The same weights with scales of 1 say the same of numbers that were divided before."""
+
+    class Plain(Block):
+        @property
+        def scale(self) -> tuple[float, ...]:
+            return (1.0,) * self.width
+
+    layout = Layout()
+    layout.blocks = {name: Plain(**vars(block)) for name, block in layout.blocks.items()}
+    other = make_policy("entities", SPACE, ACTIONS, layout=layout)
+    other.load_state_dict(policy.state_dict())
+    obs = observations(30)
+    scale = torch.cat([torch.tensor(b.scale).repeat(b.rows) for b in LAYOUT.blocks.values()])
+    (a, v), (b, w) = policy(obs), other(obs / scale)
+    torch.testing.assert_close(v, w)
+    torch.testing.assert_close(a.kind.log_probs, b.kind.log_probs)
+    torch.testing.assert_close(a.parts[0].log_probs.exp(), b.parts[0].log_probs.exp())
+    assert not torch.allclose(policy(obs / scale)[1], w, rtol=0.01)
+
+
 def test_it_learns_to_pick_the_weakest_target() -> None:
     """The dot product can find the row that the reward is on."""
     policy = make_policy("entities", SPACE, ACTIONS, seed=0, layout=LAYOUT)

@@ -57,6 +57,15 @@ def test_the_most_beaten_is_forgotten_and_the_oldest_of_equals() -> None:
     assert float(pool.weights[1]["weight"]) == 1.0
 
 
+def test_a_new_self_is_met_as_often_as_the_best_where_all_have_been_beaten() -> None:
+    pool = PastSelves(3)
+    for i in range(2):
+        pool.add(numbered(i))
+    pool.quality = {0: -0.7, 1: -0.3}
+    pool.add(numbered(2))
+    assert pool.quality == {0: -0.7, 1: -0.3, 2: -0.3}
+
+
 def test_a_snapshot_is_a_copy() -> None:
     policy, pool = numbered(1.0), PastSelves(2)
     pool.add(policy)

@@ -118,3 +118,50 @@ def test_another_batch_is_worth_what_the_last_known_reading_says() -> None:
     )
     assert noise.worth(ppo).startswith("another minibatch")
     assert [line.split()[0] for line in noise.worth(ppo).splitlines()[3:5]] == ["8,192", "16,384"]
+
+
+def test_a_run_is_drawn_in_millions_with_its_bars_its_bounds_and_its_minibatch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: seen.append(figure))
+    metrics = pd.DataFrame(
+        {
+            "observations": [1e6, 2e6],
+            "score": [3.0, 7.0],
+            "noise_scale": [100.0, NAN],
+            "noise_scale_low": [80.0, 50.0],
+            "noise_scale_high": [170.0, math.inf],
+        }
+    )
+    settings = {"env": "e", "algo": "ppo", "num_envs": 8, "rollout": 160, "seed": 1, "confidence": 0.95}
+    run = SimpleNamespace(
+        config=SimpleNamespace(**settings, batch=1280, minibatches=4),
+        metrics=lambda: metrics,
+        episodes=lambda: pd.DataFrame({"observations": [5e5], "score": [2.0]}),
+        noise_parts=lambda: pd.DataFrame(columns=["part"]),
+    )
+    noise.figure(run, tmp_path / "n.png")
+    score, lower, right = sorted(
+        seen[0].get_axes(), key=lambda axes: (axes.get_xlabel() != "", axes.get_title())
+    )
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in score.lines}
+    assert drawn["one game"] == [[0.5, 2]]
+    assert drawn["mean of the last 100 games"] == [[1, 3], [2, 7]]
+    for axes, at in ((lower, 2.0), (right, 7.0)):
+        (bounds,) = [line for line in axes.lines if line.get_marker() == "^"]
+        assert bounds.get_xydata().tolist() == [[at, 50]]
+    (bars,) = [c for c in right.collections if isinstance(c, LineCollection)]
+    assert [segment.tolist() for segment in bars.get_segments()] == [[[3, 80], [3, 170]]]
+    assert [line.get_ydata() for line in lower.lines if line.get_linestyle() == ":"] == [[320, 320]]
+    assert "minibatch 320" in [text.get_text() for text in lower.texts]
+
+
+def test_tables_have_each_moment_in_its_column_and_the_newest_reading_of_a_part(parts: pd.DataFrame) -> None:
+    rows = parts.assign(score=1.5, signal=0.25, noise=8.0)
+    newest = noise.text(rows).splitlines()[-1].split()
+    assert newest == ["5,000,000", "1.5", "unknown", "50", "-", "0.25", "8"]
+    assert noise.text(rows).splitlines()[1].split() == ["1,000,000", "1.5", "100", "80", "130", "0.25", "8"]
+    said = noise_parts.text(rows.iloc[:4]).splitlines()
+    assert said[0] == "noise scales of parts at 4,000,000 observations"
+    assert said[-1].split() == ["policy", "150", "60", "1,000,000", "0.25", "8"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from types import SimpleNamespace as NS
+from typing import Any
 
 import pandas as pd
 
 from rl_gns.analysis import Interval
 from rl_gns.analysis.claims import Band, claim, unknown
-from rl_gns.report.sentences import fronts, learning_rates, noise_scale
+from rl_gns.report.sentences import fronts, learning_rates, noise_scale, two_axes
 from rl_gns.studies.fits import Fits, best_law
 
 
@@ -54,3 +56,13 @@ def test_rates_that_all_seeds_share_have_no_interval_and_an_edge_is_flagged(
     assert "from 0.001 (the same in 3 seeds) at a batch of 20 to" in said
     assert "a from 0.8 to 1.25." in said
     assert "On 1 of them a is at an end of what is searched, 0.25 or 1.25: a bound, no estimate." in said
+
+
+def test_the_exchange_is_said_of_longer_rollouts_over_shorter_ones() -> None:
+    """At a batch of 80 the longer rollouts took 0.8 of the updates, so they win, and at 20 twice as many."""
+    rows = [(20, 2.0, 1.5, 2.5, "more environments"), (80, 0.8, 0.7, 0.9, "longer rollouts")]
+    exchange = pd.DataFrame(rows, columns=["batch", "ratio", "low", "high", "wins"])
+    fits: Any = NS(exchange=exchange.assign(goal=9.0, longer=20, shorter=5), prediction=None)
+    said = two_axes(fits)[0]
+    assert "more environments at 20 (2, 1.5 to 2.5); longer rollouts at 80 (0.8, 0.7 to 0.9)." in said
+    assert "updates with rollouts of 20 over updates with rollouts of 5; below 1 the longer ones win." in said

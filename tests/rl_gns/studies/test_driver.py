@@ -175,6 +175,21 @@ def test_failed_run_is_retried_once_and_shown(tmp_path: Path) -> None:
     assert stopped.value.code == 1
 
 
+def test_a_run_that_failed_twice_is_tried_again_when_asked_and_jobs_share_the_processors(
+    tmp_path: Path,
+) -> None:
+    """As many jobs as processors leave each run one of them; what failed stays failed until it is asked for."""
+    study = tiny(tmp_path, TINY.replace("num_envs = [4, 16]", "num_envs = [16]\nlearning_rate = [4e-3]"))
+    (run,) = study.plan()
+    study.failures(run).parent.mkdir(parents=True)
+    study.failures(run).write_text('"no memory"\n"no memory"\n')
+    assert drive(study, quiet=True) == 1
+    assert not study.folder(run).exists()
+    assert drive(study, retry_failed=True, quiet=True) == 0
+    assert study.outcome(run).status == "done"
+    assert "threads = 1\n" in (study.folder(run) / "config.toml").read_text()
+
+
 def test_an_environment_that_cannot_be_made_is_said_before_any_run_fails(tmp_path: Path) -> None:
     study = tiny(tmp_path, TINY.replace("gym:CartPole-v1", "gym:CartPol-v1"))
     with pytest.raises(

@@ -155,6 +155,23 @@ def test_file_size_limit_counts_as_full(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves one of the two whole."""
+    (tmp_path / "table.csv").write_bytes(b"older")
+    seen, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        seen.append(((tmp_path / "table.csv").read_bytes(), (tmp_path / ".table.csv.tmp").read_bytes()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    put(tmp_path / "table.csv", b"newer")
+    assert seen == [(b"older", b"newer")]
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
 def test_a_folder_that_cant_be_made_is_the_users(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="can't be written: "):

@@ -20,7 +20,7 @@ from rl_gns.studies.driver import _settle
 from rl_gns.studies.fitting import fit_study
 from rl_gns.studies.local import Ended, ended
 from rl_gns.studies.plan import PlannedRun
-from rl_gns.studies.store import BUSY
+from rl_gns.studies.store import BUSY, DISK_FULL
 from rl_gns.studies.study import Study
 from rl_gns.studies.view import View
 from rl_gns.training import checkpoint
@@ -134,6 +134,20 @@ def test_a_database_in_use_is_no_damage(
     finally:
         holder.close()
     assert study.outcome(run).status == "done"
+
+
+def test_what_is_its_machines_failure_uses_up_no_try_of_a_run(study_of: Callable[..., Study]) -> None:
+    """A full disk, another process at work on it, a node that died: the run is as far as it was, and tried again."""
+    study = study_of()
+    run = study.plan({})[0]
+    study.failures(run).parent.mkdir(parents=True)
+    for code in (BUSY, DISK_FULL):
+        for _ in range(3):
+            assert _settle(study, ended(run, code, "not its own")).status == "pending"
+    assert _settle(study, Ended(run, "its node died", counts=False)).status == "pending"
+    assert not study.failures(run).exists()
+    assert _settle(study, ended(run, 1, "its own")).reason == "failed once: its own"
+    assert _settle(study, ended(run, 1, "its own")).status == "failed"
 
 
 def test_a_run_that_measures_correlation_is_done_when_that_is_saved(

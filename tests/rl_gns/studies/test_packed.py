@@ -137,6 +137,19 @@ def test_tables_come_back_bit_for_bit_and_packing_is_repeatable(
     assert study.archive(run).read_bytes() == data
 
 
+def test_games_against_scripts_are_packed_too(study_of: Callable[..., Study], write_run: Write) -> None:
+    study = study_of(PLAIN)
+    run = study.plan()[0]
+    folder = write_run(study, run, ramp=60_000)
+    writer = MetricsWriter(folder / "metrics.db")
+    writer.write_ladder(5, 900, [("laner", 16.0, 4.0, 0.25, 1 / 3, 2.5, 30.0)])
+    writer.close()
+    (path,) = study.pack()
+    games = unpack(path).table("ladder")
+    pd.testing.assert_frame_equal(games, read_table(folder / "metrics.db", "ladder"), check_exact=True)
+    assert games[["opponent", "wins", "rating"]].iloc[0].tolist() == ["laner", 4, 1 / 3]
+
+
 def test_only_finished_runs_are_packed_and_none_in_use(
     study_of: Callable[..., Study], write_run: Write
 ) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,22 @@ def test_round_trip_keeps_two(tmp_path: Path) -> None:
     path, state, warnings = checkpoint.newest(tmp_path)
     assert (path.name, state["counts"], warnings) == ("000000001000.ckpt", [3], [])
     assert torch.equal(state["weights"], STATE["weights"])
+
+
+def test_a_checkpoint_is_on_the_disk_before_its_name_is_and_then_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves the older one or the whole new one, and what was renamed stays renamed."""
+    seen: list[tuple[bool, list[str]]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        seen.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), [path.name for path in tmp_path.iterdir()]))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    checkpoint.save(tmp_path, 100, STATE)
+    assert seen == [(False, ["000000000100.tmp"]), (True, ["000000000100.ckpt"])]
 
 
 def test_the_first_past_each_multiple_is_kept_for_good(tmp_path: Path) -> None:

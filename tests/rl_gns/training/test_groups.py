@@ -1,10 +1,12 @@
 """Every number of environments is measured that can be; where none is, the run says so and why."""
 
 from pathlib import Path
+from types import SimpleNamespace as NS
 
+import pandas as pd
 import pytest
 
-from rl_gns.cli import _why_unknown, main
+from rl_gns.cli import _summary, _why_unknown, main
 from rl_gns.training.config import TrainConfig, resolve
 
 QUICK = ["--observations", "300", "--log-every", "100", "--no-tensorboard", "--quiet"]
@@ -39,6 +41,30 @@ def test_too_few_updates_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFi
     assert (
         "noise scale: unknown yet; a reading takes at least eight measured updates" in capsys.readouterr().out
     )
+
+
+def test_a_run_ends_with_its_last_row_and_the_interval_as_it_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = {
+        **{"update": [1, 2], "observations": [80.0, 160.0], "score": [1.0, 2.5]},
+        **{"noise_scale": [9.0, 1234.0], "noise_scale_low": [8.0, 900.0], "noise_scale_high": [7.0, 5678.0]},
+    }
+    config = resolve(TrainConfig(env="gym:CartPole-v1", confidence=0.9))
+    for frame, says in (
+        (pd.DataFrame(rows), "noise scale: 1,234 observations (90% interval 900 to 5,678)"),
+        (
+            pd.DataFrame(rows).assign(noise_scale=float("nan")),
+            "noise scale: unknown, at least 900 observations",
+        ),
+    ):
+        _summary(NS(path=Path("runs/x"), config=config, metrics=lambda frame=frame: frame))
+        assert capsys.readouterr().out.splitlines() == [
+            "run: runs/x",
+            "score: 2.50 (mean of the last 100 games, 160 observations)",
+            says,
+            "curve: rl-gns noise runs/x",
+        ]
 
 
 @pytest.mark.parametrize(

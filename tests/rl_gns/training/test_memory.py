@@ -44,3 +44,13 @@ def test_looking_at_a_pass_leaves_no_graph_behind() -> None:
         assert [output() for output in kept] == [None]
     finally:
         gc.enable()
+
+
+def test_two_rollouts_need_twice_as_much() -> None:
+    """One is collected while the other is learnt from."""
+    cpu, each = torch.device("cpu"), rollout_bytes(64, 1000, *SPACES)
+    refuse_if_too_big(64, 1000, *SPACES, cpu, free=2 * each, count=2)
+    with pytest.raises(
+        UserError, match=r"2 rollouts of 64 decisions of 1000 streams take .* use rollout 32 or"
+    ):
+        refuse_if_too_big(64, 1000, *SPACES, cpu, free=each + 1000, count=2)

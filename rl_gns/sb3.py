@@ -202,6 +202,8 @@ def rollout_moments(model: PPO | A2C, groups: int, normalized: bool = False) -> 
     `groups` does not divide n_envs.
     """
     buffer, policy = model.rollout_buffer, model.policy
+    if buffer.n_envs % groups:
+        raise ValueError(f"{buffer.n_envs} environments do not divide into {groups} groups")
     parts = _parts(groups, buffer.n_envs * buffer.buffer_size)
     size = buffer.n_envs // parts
     centre, spread = torch.zeros(()), torch.ones(())

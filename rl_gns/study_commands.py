@@ -48,7 +48,7 @@ class StudyRun(_OnStudy):
         if self.dry_run:
             from rl_gns.studies.speed import estimate
 
-            print(estimate(study, self.jobs))
+            print(estimate(study, self.jobs, retry_failed=self.retry_failed))
             return
         from rl_gns.studies.driver import drive
 

@@ -171,9 +171,11 @@ def insert(page: Path, old: str, text: str, begin: str = BEGIN, end: str = END) 
 
 def _read(page: Path) -> str:
     try:
-        return page.read_text()
+        return page.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{page} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{page} is no text in UTF-8") from None
 
 
 def _folded(summary: str, text: str) -> str:

@@ -207,6 +207,8 @@ def noise_scale(fits: Fits, curves: list[tuple[int, list[pd.DataFrame]]]) -> Fig
             style: dict[str, Any] = {"fmt": "o-", "ms": 4, "lw": 0.9, "color": colour, "label": f"{goal:g}"}
             with_ends(at_score, rows["batch"] * shift, *ends, within=within, **style)
     at_score.set_ylim(limits)
+    if not (met["noise_scale"].notna().any() or len(cells)):  # an axis without a point can't be logarithmic
+        at_score.set_xlim(around(fits.points["batch"]))
     along.set(xlabel="observations", ylabel="noise scale (observations)", title="along the runs")
     at_score.set(
         xlabel="batch (observations)",

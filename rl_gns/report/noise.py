@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rl_gns.analysis import tradeoff
+from rl_gns.errors import UserError
 from rl_gns.report import noise_parts
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.saved import Run
@@ -153,7 +154,10 @@ def figure(run: Run, path: Path) -> None:
         for panel, (title, names) in zip(axes, panels.items(), strict=True):
             noise_parts.draw(panel, parts, names, title)
         axes[-1].set_xlabel("observations (millions)")
-    fig.savefig(path)
+    try:
+        fig.savefig(path)
+    except OSError as error:
+        raise UserError(f"the figure {path} can't be written: {error.strerror or error}") from None
 
 
 def _draw_score(axes: Axes, x: pd.Series, metrics: pd.DataFrame, episodes: pd.DataFrame) -> None:

@@ -20,6 +20,7 @@ from rl_gns.analysis import smooth, step_weighted_mean
 from rl_gns.analysis.goals import crossing_of
 from rl_gns.errors import UserError
 from rl_gns.studies.packed import unpack
+from rl_gns.training import checkpoint
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.metrics import read_table
@@ -144,7 +145,7 @@ def _read_directory(
     folder: Path, planned: TrainConfig, goals: Sequence[float], start_score: float | None, most: float
 ) -> Outcome:
     config_path, database = folder / "config.toml", folder / "metrics.db"
-    checkpoints = any((folder / "checkpoints").glob("*.ckpt"))
+    checkpoints = bool(checkpoint.files(folder / "checkpoints"))
     if not config_path.is_file() or not database.is_file():
         if checkpoints or (database.is_file() and not config_path.is_file()):
             missing = "config.toml" if not config_path.is_file() else "metrics.db"
@@ -202,7 +203,7 @@ def _passing(error: Exception) -> bool:
 
 def _unsaved(folder: Path, metrics: pd.DataFrame) -> bool:
     """Whether the newest checkpoint, which alone holds the correlation, is older than the newest row."""
-    kept = sorted((folder / "checkpoints").glob("*.ckpt"))
+    kept = checkpoint.files(folder / "checkpoints")
     return not kept or int(kept[-1].stem) < metrics["observations"].iloc[-1]
 
 

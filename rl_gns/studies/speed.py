@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -41,7 +42,7 @@ def speed(config: TrainConfig, seconds: float = 0.4) -> float:
         trainer.close()
 
 
-def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str:
+def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4, retry_failed: bool = False) -> str:
     """What `--dry-run` prints: every run, and the observations and hours they take at most.
 
     Speeds are measured for up to 32 cells, one at a time; other cells take that of the nearest batch size. Jobs that
@@ -51,7 +52,8 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
         raise UserError(f"jobs must be at least 1, got {jobs}")
     jobs = jobs or processors()
     outcomes = study.outcomes()
-    runs = [run for run in study.plan(outcomes) if not outcomes[run.id].final]
+    over = ("done",) if retry_failed else ("done", "failed")
+    runs = [run for run in study.plan(outcomes) if outcomes[run.id].status not in over]
     cells: dict[tuple[int, int], PlannedRun] = {}
     for run in runs:
         cells.setdefault((run.num_envs, run.rollout), run)
@@ -94,19 +96,21 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
         auto = study.spec.auto
         if auto.patience is None:
             lines.append(
-                f"learning rates are widened from {auto.points} to up to {auto.most} per cell where the best is at an "
-                f"edge: at most {auto.most / auto.points:.1f} times that"
+                f"learning rates are widened from {auto.points} to up to {auto.most} per cell where the best is at "
+                "an edge"
             )
         else:
             lines.append(
                 f"each cell begins with one rate; {auto.points - 1} to {auto.most - 1} more follow, each given "
                 f"up at {auto.patience:g} times what the best before it took to score {study.spec.goals[-1]:g}"
             )
-            more, observations, seconds = _to_follow(study, outcomes, cells, speed_of)
-            lines.append(
-                f"with those that may follow in these cells {len(runs) + more} runs, at most "
-                f"{sum(left.values()) + observations:,.0f} observations and {(cost + seconds) / jobs / 3600:.2f} hours"
-            )
+        own = {run.id: left[run.id] / speed_of(run) + START_SECONDS for run in runs}
+        more = _to_follow(study, outcomes, cells, speed_of, own)
+        hours = max((cost + more.seconds) / jobs, more.chain, longest) / 3600
+        lines.append(
+            f"with those that may follow in these cells {len(runs) + more.runs} runs, at most "
+            f"{sum(left.values()) + more.observations:,.0f} observations and {hours:.2f} hours"
+        )
         if auto.keep is not None and len(study.spec.seeds) > 1:
             lines.append(
                 f"seed {study.spec.seeds[0]} tries them all; each of the other {len(study.spec.seeds) - 1} runs those "
@@ -115,16 +119,28 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4) -> str
     return "\n".join(lines)
 
 
+class Following(NamedTuple):
+    """Runs that a study's learning rates may still add, at most."""
+
+    runs: int
+    observations: float
+    seconds: float
+    """Of them all, one after the other."""
+    chain: float
+    """Seconds of the longest cell, however many jobs there are: its rates follow one another."""
+
+
 def _to_follow(
     study: Study,
     outcomes: Mapping[str, Outcome],
     cells: Mapping[tuple[int, int], PlannedRun],
     speed_of: Callable[[PlannedRun], float],
-) -> tuple[int, float, float]:
-    """Runs that unfinished cells may still add to the plan, with their observations and seconds at most."""
+    own: Mapping[str, float],
+) -> Following:
+    """Runs that unfinished cells may still add to the plan; `own` are the seconds of those that are in it, by id."""
     plan, goal = study.plan(outcomes), study.spec.goals[-1]
     planned = Counter((run.num_envs, run.rollout, run.seed) for run in plan if run.in_grid)
-    count, observations, seconds = 0, 0.0, 0.0
+    count, observations, seconds, longest = 0, 0.0, 0.0, 0.0
     for (num_envs, rollout), run in cells.items():
         budget = study.spec.budget(run.batch)
         cell = [other for other in plan if (other.num_envs, other.rollout) == (num_envs, rollout)]
@@ -132,11 +148,20 @@ def _to_follow(
         first = [outcomes[other.id] for other in cell if other.seed in scouts(study.spec)]
         reached = [outcome.crossings.get(goal) or math.inf for outcome in first]
         patient = study.spec.auto.patience is not None
+        chain, others = 0.0, 0.0
         later = min(budget, SEEDS_DIFFER * min(reached, default=math.inf)) if patient else budget
         for seed in study.spec.seeds:
             more = max(0, study.spec.auto.most - planned[num_envs, rollout, seed])
             most = min(budget, *known) if seed in scouts(study.spec) else later
             count += more
             observations += more * most
-            seconds += more * (most / speed_of(run) + START_SECONDS)
-    return count, observations, seconds
+            each = most / speed_of(run) + START_SECONDS
+            seconds += more * each
+            there = [own[other.id] for other in cell if other.seed == seed and other.id in own]
+            if seed in scouts(study.spec):
+                # A rate's patience is what the one before took, and a wider one waits for the edge to be known.
+                chain = max(chain, (sum(there) if patient else max(there, default=0.0)) + more * each)
+            elif more or there:
+                others = max(others, each, *there)
+        longest = max(longest, chain + others)
+    return Following(count, observations, seconds, longest)

@@ -17,6 +17,7 @@ from rich.text import Text
 from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
+from rl_gns.training.metrics import read_only
 
 PLAIN_EVERY = 15.0
 LOOK_EVERY = 2.0
@@ -143,7 +144,7 @@ def best(runs: list[PlannedRun], outcomes: Mapping[str, Outcome], goals: tuple[f
 def progress(folder: Path, total: float) -> float:
     """How far a running run is, 0 to 1."""
     try:
-        with closing(sqlite3.connect(f"file:{folder / 'metrics.db'}?mode=ro", uri=True, timeout=0.2)) as db:
+        with closing(sqlite3.connect(read_only(folder / "metrics.db"), uri=True, timeout=0.2)) as db:
             row = db.execute("SELECT MAX(observations) FROM metrics").fetchone()
     except sqlite3.Error:
         return 0.0

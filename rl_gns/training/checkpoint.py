@@ -49,14 +49,19 @@ def save(folder: Path, observations: int, state: dict[str, Any]) -> Path:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        for old in sorted(folder.glob("*.ckpt"))[:-KEPT]:
+        for old in files(folder)[:-KEPT]:
             old.unlink()
     except OSError as error:
         aside.unlink(missing_ok=True)
-        newest = next(iter(sorted(folder.glob("*.ckpt"), reverse=True)), None)
+        newest = next(reversed(files(folder)), None)
         kept = f"{newest} is kept" if newest else "there is none before it"
         raise RunStopped(f"the checkpoint {path} could not be written: {error.strerror}; {kept}") from error
     return path
+
+
+def files(folder: Path) -> list[Path]:
+    """A folder's checkpoints, oldest first. A file of another name, as somebody's copy best.ckpt, is none of them."""
+    return sorted(path for path in folder.glob("*.ckpt") if path.stem.isdecimal())
 
 
 def keep(path: Path, every: float) -> None:
@@ -66,7 +71,7 @@ def keep(path: Path, every: float) -> None:
         RunStopped: the disk is full or read-only.
     """
     kept = path.parent.parent / "kept"
-    newest_kept = max((int(old.stem) for old in kept.glob("*.ckpt")), default=0)
+    newest_kept = max((int(old.stem) for old in files(kept)), default=0)
     if every <= 0 or int(path.stem) // every <= newest_kept // every:
         return
     try:
@@ -102,7 +107,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
         UserError: there is none.
     """
     warnings: list[str] = []
-    for path in sorted(folder.glob("*.ckpt"), reverse=True):
+    for path in reversed(files(folder)):
         try:
             return path, read(path), warnings
         except (ValueError, OSError) as error:
@@ -114,7 +119,10 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
 def equal(a: Any, b: Any) -> bool:
     """Whether two states are the same bit for bit, through lists and dicts; NaN equals NaN."""
     if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
+        if not isinstance(b, torch.Tensor) or a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        one, other = (tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (a, b))
+        return torch.equal(one, other)
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):

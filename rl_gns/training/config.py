@@ -368,10 +368,12 @@ def load(path: Path) -> TrainConfig:
         UserError: not a run's config.toml, or one with settings this version does not know.
     """
     try:
-        settings = tomllib.loads(path.read_text())["train"]
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))["train"]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is no run's config.toml ({error})") from None
     except KeyError:
+        settings = None
+    if not isinstance(settings, dict):
         raise UserError(f"{path} is no run's config.toml: it has no [train]") from None
     known = [field.name for field in dataclasses.fields(TrainConfig)]
     for key in settings:

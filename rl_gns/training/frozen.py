@@ -132,6 +132,7 @@ def measure(
         "minibatches": None,
         "chunk": None,
         "noise_parts": "",
+        "stop_score": None,
         "correlation_every": 0,
     }  # not used here
     if config.sequence is not None and (config.rollout or 1) % config.sequence:

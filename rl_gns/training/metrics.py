@@ -146,13 +146,18 @@ class MetricsWriter:
         self._db.close()
 
 
+def read_only(path: Path) -> str:
+    """The database's address for reading; quoted, since a # or ? in a folder's name would end it early."""
+    return f"{path.absolute().as_uri()}?mode=ro"
+
+
 def read_table(path: Path, table: str) -> pd.DataFrame:
     """One table of a run's database, also while the run is writing, or from a folder that can't be written."""
     if table not in TABLES:
         raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
     # A write-ahead log's index must be writable; without a log, the file alone is the whole truth.
     whole = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
-    with closing(sqlite3.connect(f"file:{path}?mode=ro" + "&immutable=1" * whole, uri=True)) as db:
+    with closing(sqlite3.connect(read_only(path) + "&immutable=1" * whole, uri=True)) as db:
         frame = pd.read_sql_query(f"SELECT * FROM {table} ORDER BY rowid", db)
     return frame.astype(
         {c: float for c in frame.columns if c not in ("update", "stream", "part", "opponent")}

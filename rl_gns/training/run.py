@@ -119,14 +119,14 @@ def _train_together(
 
 
 def _way_on(checkpoints: Path) -> str:
-    kept = sorted(checkpoints.glob("*.ckpt"))
+    kept = checkpoint.files(checkpoints)
     return f"go on from {kept[-1].name} with --resume" if kept else "no checkpoint was written yet"
 
 
 def _follow(config: TrainConfig, path: Path, resume: bool) -> Run:
     """What a process does that shares a run and writes nothing of it."""
     with _training(config) as (trainer, stop):
-        if resume and any((path / "checkpoints").glob("*.ckpt")):
+        if resume and checkpoint.files(path / "checkpoints"):
             trainer.load_state_dict(checkpoint.newest(path / "checkpoints")[1])
         _loop(trainer, stop, None, None, path, Console(quiet=True), quiet=True)
     return Run(path, config)
@@ -144,7 +144,7 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
         except OSError as error:
             raise RunStopped(f"{path / 'config.toml'} could not be written: {error.strerror}") from error
         writer = MetricsWriter(path / "metrics.db")
-        if resume and not any((path / "checkpoints").glob("*.ckpt")):
+        if resume and not checkpoint.files(path / "checkpoints"):
             console.print(
                 f"{path} was stopped before its first checkpoint: starting at the beginning", highlight=False
             )
@@ -222,7 +222,7 @@ def _loop(
                     saved = trainer.observations
                     next_checkpoint = _next(trainer.observations, config.checkpoint_every)
         except RunStopped as error:
-            kept = sorted(folder.glob("*.ckpt"))
+            kept = checkpoint.files(folder)
             where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
             raise RunStopped(f"{error}; {where}") from error.__cause__
         except (RuntimeError, envs.EnvError) as error:
@@ -355,7 +355,7 @@ def _facts() -> dict[str, Any]:
 def _board(path: Path, observations: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(path / "tensorboard"), purge_step=observations + 1 if observations else None)
+    return SummaryWriter(str(path / "tensorboard"), purge_step=observations + 1)
 
 
 def _mirror(board: Any, row: dict[str, float], sps: float, observations: int) -> None:

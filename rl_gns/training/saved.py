@@ -66,7 +66,7 @@ class Run:
     def _correlation_state(self) -> Any:
         """Empty where it is not measured, and before the first checkpoint."""
         asked = self.config.correlation_every > 0
-        there = asked and any((self.path / "checkpoints").glob("*.ckpt"))
+        there = asked and bool(checkpoint.files(self.path / "checkpoints"))
         return self.checkpoint().get("correlation", {}) if there else {}
 
     def checkpoint(self, file: str | Path | None = None) -> dict[str, Any]:

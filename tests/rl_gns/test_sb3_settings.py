@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
+from rl_gns import sb3
 from rl_gns.sb3 import NoiseScaleCallback
 
 T, N = 6, 4
@@ -41,3 +43,15 @@ def test_the_half_life_spans_sixteen_measurements_where_they_are_far_apart() -> 
     noise = NoiseScaleCallback(4, every=1000)
     noise.init_callback(model_of())
     assert noise.state_dict()["meter"]["halflife"] == 16 * 1000 * T * N
+
+
+@pytest.mark.parametrize("rows", [4096, 5])
+def test_groups_that_leave_an_environment_over_are_refused(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the batch is taken in parts, whose equal sizes would leave it out without a word."""
+    model = model_of()
+    model.learn(T * N)
+    monkeypatch.setattr(sb3, "ROWS_AT_ONCE", rows)
+    with pytest.raises(ValueError, match="4 environments do not divide into 3 groups"):
+        sb3.rollout_moments(model, 3)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
 from rl_gns.analysis import paper_fronts
 from rl_gns.report.figures import fronts, learning_rates, noise_scale
-from rl_gns.studies.fits import Fits
+from rl_gns.studies.fits import Fits, fit
 
 
 def segments(axes: Axes) -> list[list[list[float]]]:
@@ -61,3 +63,14 @@ def test_seeds_with_the_same_best_rate_make_a_larger_point(make_fits: Callable[.
     drawn = [line for line in panel.lines if line.get_marker() == "o" and len(line.get_xdata())]  # type: ignore[arg-type]
     assert {line.get_markersize() for line in drawn} == {8.0}
     assert len(drawn) == 4
+
+
+def test_a_noise_scale_that_is_known_at_no_goal_is_drawn_along_the_runs(
+    make_fits: Callable[..., Fits],
+) -> None:
+    """The other panel is empty, and its axes can be logarithmic all the same."""
+    table = make_fits().table.assign(noise_scale=math.nan, mean_noise_scale=math.nan)
+    metrics = pd.DataFrame({"observations": [1e5, 2e5], "noise_scale": [50.0, 80.0]})
+    along, at_score = noise_scale(fit(table, bootstrap=20), [(20, [metrics])]).axes
+    assert along.lines[0].get_ydata().tolist() == [50, 80]
+    assert at_score.get_xlim()[0] > 0

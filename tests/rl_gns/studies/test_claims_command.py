@@ -77,6 +77,7 @@ def fronts_of(text: str) -> str:
         (["nothing.toml"], "there is no study file nothing.toml"),
         (["{study}", "{study}"], "two studies have the same name"),
         (["{study}", "--into", "{page}"], "once each, in this order"),
+        (["{study}", "--into", "{bytes}"], "bytes.md is no text in UTF-8"),
         (["{study}", "--into", "{half}"], "<!-- fronts --> and <!-- end of fronts --> once each"),
     ],
 )
@@ -92,7 +93,9 @@ def test_bad_input_is_one_line(
     page, half = tmp_path / "page.md", tmp_path / "half.md"
     page.write_text("no markers")
     half.write_text(f"{FRONTS_BEGIN}\n{BEGIN}\n{END}\n")
-    filled = [word.format(study=study.path, page=page, half=half) for word in words]
+    (tmp_path / "bytes.md").write_bytes(b"\xff\xfe")
+    paths = {"page": page, "half": half, "bytes": tmp_path / "bytes.md"}
+    filled = [word.format(study=study.path, **paths) for word in words]
     monkeypatch.setattr("sys.argv", ["rl-gns", "study", "claims", *filled])
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rl_gns.studies import speed
 from rl_gns.studies.speed import estimate
 from rl_gns.studies.study import Study
 
@@ -26,6 +27,18 @@ most = 5
 patience = 1.5
 keep = 1.25
 """
+
+
+FAILS = (
+    PATIENT.partition("[grid]")[0]
+    + """
+[grid]
+num_envs = [2]
+rollout = [5]
+seeds = [1]
+learning_rate = [1e-3]
+"""
+)
 
 
 def test_rates_that_follow_are_priced_too(
@@ -49,7 +62,40 @@ def test_without_patience_the_ladder_is_all_there_from_the_start(study_of: Calla
     plain = PATIENT.replace("patience = 1.5\nkeep = 1.25\n", "")
     said = estimate(study_of(plain), jobs=2, seconds=0.01)
     assert re.search(r"^12 runs, at most 12,000,000 observations", said, re.M)
-    assert "at most 1.7 times that" in said
+    assert "with those that may follow in these cells 20 runs, at most 20,000,000 observations" in said
+
+
+def test_seeds_that_wait_for_the_first_are_priced_without_patience_too(
+    study_of: Callable[..., Study],
+) -> None:
+    """Of two seeds the first has three rates of up to five in each of two cells; the second may run all five."""
+    said = estimate(study_of(PATIENT.replace("patience = 1.5\n", "")), jobs=2, seconds=0.01)
+    assert re.search(r"^6 runs, at most 6,000,000 observations", said, re.M)
+    assert "with those that may follow in these cells 20 runs, at most 20,000,000 observations" in said
+
+
+def test_rates_that_follow_one_another_take_their_time_whatever_the_jobs(
+    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell's first rate takes 1,000 s, then four wait for one another, then the other seed has one at least."""
+    monkeypatch.setattr(speed, "speed", lambda config, seconds: 1000.0)
+    study = study_of(PATIENT.replace("num_envs = [2, 8]", "num_envs = [2]"))
+    said = estimate(study, jobs=64)
+    assert "at most 0.28 hours with 64 jobs" in said
+    assert "10 runs, at most 10,000,000 observations and 1.67 hours" in said
+    assert "and 2.78 hours" in estimate(study, jobs=1)
+
+
+def test_what_retry_failed_would_run_is_priced(
+    study_of: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "speed", lambda config, seconds: 1000.0)
+    study = study_of(FAILS)
+    (run,) = study.plan()
+    study.failures(run).parent.mkdir(parents=True)
+    study.failures(run).write_text('"it fell"\n"it fell again"\n')
+    assert estimate(study, jobs=1).startswith("0 runs")
+    assert "1 runs, at most 1,000,000 observations" in estimate(study, jobs=1, retry_failed=True)
 
 
 def test_other_seeds_are_priced_at_what_they_are_allowed(

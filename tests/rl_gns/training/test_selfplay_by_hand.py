@@ -73,7 +73,13 @@ def test_a_frozen_policys_noise_is_that_of_whole_games_against_itself_whatever_i
     asked = {"groups": 3, "worlds": 2, "rounds": 2}
     found = measure(plain, weights, seed=11, **asked)
     assert found.unit_observations == 2 * 25  # both heroes of a world
-    changes: dict[str, Any] = {"seed": 4, "past_share": 0.34, "sparring": "laner", "noise_groups": 2}
+    changes: dict[str, Any] = {
+        "seed": 4,
+        "past_share": 0.34,
+        "sparring": "laner",
+        "noise_groups": 2,
+        "stop_score": 0.5,
+    }
     other = resolve(TrainConfig(env="moba:1v1", algo="ppo", **{**base, **changes}))
     assert other.start_spread == 75
     assert measure(other, weights, seed=11, **asked) == found

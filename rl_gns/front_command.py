@@ -54,7 +54,7 @@ class Fronts:
         table = own_tables.runs_table(
             frame, self.goals, self.halflife, self.start_score, self.lower, self.fewest
         )
-        fits = fit(table, self.seed)
+        fits = fit(table, self.seed, lower=self.lower)
         print(fronts.text(fits))
         if self.to is not None:
             write_tables(self.to, fits.tables())

@@ -11,6 +11,7 @@ from rl_gns.analysis.claims import Claim
 from rl_gns.analysis.fronts import TOLD
 from rl_gns.analysis.laws import EXPONENT_BOUNDS
 from rl_gns.studies.fits import Fits
+from rl_gns.studies.own_tables import NO_GOAL
 from rl_gns.studies.words import counted, ends, rounded, said, short, spread
 
 
@@ -59,13 +60,13 @@ def learning_rates(fits: Fits) -> str:
     cells = fits.cells[fits.cells["learning_rate"].notna()]
     if cells.empty:
         return "No goal was reached."
-    goal = cells["goal"].max()
+    goal = fits.hardest(cells["goal"])
     hardest = cells[cells["goal"] == goal].sort_values("batch")
     first, last = hardest.iloc[0], hardest.iloc[-1]
     met = fits.points[~fits.points["censored"]]
     parts = [
-        f"To score {goal:g} the best rate goes from {_rate(first)} at a batch of {short(first['batch'])} to "
-        f"{_rate(last)} at {short(last['batch'])}.",
+        f"{'The' if goal == NO_GOAL else f'To score {goal:g} the'} best rate goes from {_rate(first)} at a batch of "
+        f"{short(first['batch'])} to {_rate(last)} at {short(last['batch'])}.",
         f"{int(met['at_edge'].sum())} of {len(met)} best rates are the least or greatest tried: bounds, not optima.",
     ]
     told = fits.rates[fits.rates["batch"].notna()] if "batch" in fits.rates else fits.rates[:0]
@@ -94,7 +95,7 @@ def two_axes(fits: Fits) -> list[str]:
     """Which axis wins at an equal batch, and where the prediction parts from the measurement."""
     lines = []
     if len(fits.exchange):
-        goal = fits.exchange["goal"].max()
+        goal = fits.hardest(fits.exchange["goal"])
         rows = fits.exchange[fits.exchange["goal"] == goal].sort_values("batch")
         wins = []
         for word, some in rows.groupby("wins", sort=False):
@@ -104,8 +105,9 @@ def two_axes(fits: Fits) -> list[str]:
             )
             wins.append(f"{word} at {batches}")
         first = rows.iloc[0]
+        where = "" if goal == NO_GOAL else f", to score {goal:g}"
         lines.append(
-            f"Which wins at an equal batch, to score {goal:g}: {'; '.join(wins)}. In brackets: updates with rollouts "
+            f"Which wins at an equal batch{where}: {'; '.join(wins)}. In brackets: updates with rollouts "
             f"of {first['longer']} over updates with rollouts of {first['shorter']}; below 1 the longer ones win."
         )
     if fits.prediction is not None:

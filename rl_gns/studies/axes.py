@@ -132,13 +132,13 @@ def verdict(ratio: Interval) -> str:
     return "longer rollouts" if ratio.high < 1 else "can't tell"
 
 
-def turning(front_of: dict[tuple[int, float], Front]) -> list[dict[str, Any]]:
-    """Per rollout length: γ, the turning point and what an adaptive batch would save."""
+def turning(front_of: dict[tuple[int, float], Front], lower: bool = False) -> list[dict[str, Any]]:
+    """Per rollout length: γ, the turning point and what an adaptive batch would save; goals rise, `lower`: fall."""
     rows = []
     for rollout in sorted({key[0] for key in front_of}):
         fitted = [
             (front.s_min, front.e_min)
-            for (length, _), front in sorted(front_of.items())
+            for (length, _), front in sorted(front_of.items(), reverse=lower)
             if length == rollout and front.b_crit is not None
         ]
         if len(fitted) < 2:

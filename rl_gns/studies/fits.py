@@ -53,8 +53,14 @@ class Fits:
     """The runs that `predicted` rests on."""
     equal_batch: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     """The same over seeds and without a law, for each longer rollout: see `axes.equal_batch`."""
+    lower: bool = False
+    """Whether a lower score is the better one, and the lowest goal the hardest."""
     left_out: str = ""
     """Which planned runs are on disk and can't be counted, in words; empty when there are none."""
+
+    def hardest(self, goals: pd.Series) -> float:
+        """The hardest of these goals."""
+        return float(goals.min() if self.lower else goals.max())
 
     def text(self) -> str:
         """What `rl-gns study fit` prints."""
@@ -130,7 +136,11 @@ RATE_SHOWN = ["rollout", "goal", "rate", "batch", "batch_low", "batch_high", "ex
 
 
 def fit(
-    table: pd.DataFrame, seed: int = 0, bootstrap: int = 1000, prediction: Prediction | None = None
+    table: pd.DataFrame,
+    seed: int = 0,
+    bootstrap: int = 1000,
+    prediction: Prediction | None = None,
+    lower: bool = False,
 ) -> Fits:
     """Fit everything that the finished runs of `table` allow.
 
@@ -139,6 +149,7 @@ def fit(
         seed: of the bootstraps; same table and seed give the same bytes.
         bootstrap: replicas.
         prediction: what `predicted.predict` reads of the study, to be put beside the two axes.
+        lower: whether a lower score is the better one.
 
     Raises:
         UserError: no run has finished.
@@ -170,13 +181,14 @@ def fit(
         pd.DataFrame(rates),
         pd.DataFrame(rollouts),
         pd.DataFrame(exchange),
-        pd.DataFrame(turning(front_of)),
+        pd.DataFrame(turning(front_of, lower)),
         front_of,
         rate_law_of,
         rollout_law_of,
         pd.DataFrame() if prediction is None else compare(rollout_law_of, prediction),
         prediction,
         pd.DataFrame(equal_batch(points)),
+        lower,
     )
 
 

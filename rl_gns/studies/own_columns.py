@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rl_gns.errors import UserError
@@ -25,7 +29,7 @@ KNOWN = (
     "mean_noise_scale",
 )
 OTHER_NAMES = {
-    **dict.fromkeys(("batch_size", "B"), "batch"),
+    **dict.fromkeys(("batch_size", "b"), "batch"),
     **dict.fromkeys(("n_envs", "envs"), "num_envs"),
     **dict.fromkeys(("n_steps", "num_steps", "rollout_length"), "rollout"),
     **dict.fromkeys(
@@ -34,13 +38,17 @@ OTHER_NAMES = {
     ),
     **dict.fromkeys(("update", "iterations", "optimizer_steps"), "updates"),
     **dict.fromkeys(
-        ("return", "reward", "episodic_return", "ep_rew_mean", "charts/episodic_return", "loss"), "score"
+        ("return", "reward", "episodic_return", "ep_rew_mean", "r", "value", "loss", "val_loss"), "score"
     ),
     **dict.fromkeys(("lr",), "learning_rate"),
     **dict.fromkeys(("run_id", "id", "name"), "run"),
 }
-"""What others call our columns: named in the error, never taken for granted."""
-FILE = "_file"
+"""What others call our columns, in small letters and without a folder as charts/: named in the error, never taken for
+granted."""
+FILE, ROW = "_file", "_row"
+"""Where a row was read: only the errors and the telling apart of runs need them."""
+UNPACKED = (EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, ImportError)
+"""What unpacking raises besides an OSError: a file cut short, one that is not what its name says, no unpacker."""
 
 
 def read(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -51,10 +59,12 @@ def read(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> pd.
         columns: our name -> what the files call it.
 
     Raises:
-        UserError: no file, one that is no table, a column that is not there.
+        UserError: no file, one given twice, one that is no table, a column that is not there.
     """
     if not paths:
         raise UserError("which table? a CSV or Parquet file with a row per run, or rows along runs")
+    if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
+        raise UserError(f"{twice[0]} is given twice")
     columns = dict(columns or {})
     if strange := sorted(set(columns) - set(KNOWN)):
         raise UserError(f"no column is called '{strange[0]}' here; there are {', '.join(KNOWN)}")
@@ -68,7 +78,8 @@ def read(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> pd.
                 )
         given = frame.drop(columns=[name for name in frame if name in (*columns, *columns.values())])
         given = given.assign(**{ours: frame[theirs] for ours, theirs in columns.items()})
-        frames.append(given.assign(**{FILE: str(path)}))
+        given[FILE], given[ROW] = str(path), np.arange(1, len(given) + 1)
+        frames.append(given)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -76,11 +87,27 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, comment="#")  # Stable-Baselines3's monitor files begin with a comment
+        return _read_csv(path)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}") from None
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError, *UNPACKED) as error:
         raise UserError(f"{path} is no table: {' '.join(str(error).split())}") from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Without the comments it begins with, as Stable-Baselines3's monitor files do; further down "#" is a name's."""
+    skipped = 0
+    while str(pd.read_csv(path, skiprows=skipped, nrows=0).columns[0]).startswith("#"):
+        skipped += 1
+    return pd.read_csv(path, skiprows=skipped, low_memory=False)
+
+
+def where(frame: pd.DataFrame, index: int) -> str:
+    """How an error names a row of a table whose rows are numbered: as its file counts it, with the file if several."""
+    if ROW not in frame:
+        return f"row {index + 1}"
+    file = f"{frame[FILE][index]}, " if frame[FILE].nunique() > 1 else ""
+    return f"{file}row {frame[ROW][index]}"
 
 
 def with_batch(frame: pd.DataFrame) -> pd.DataFrame:
@@ -88,13 +115,14 @@ def with_batch(frame: pd.DataFrame) -> pd.DataFrame:
     apart = "num_envs" in frame and "rollout" in frame
     if not apart and "batch" not in frame:
         raise UserError(missing(frame, "batch"))
-    for name in ("num_envs", "rollout") if apart else ("batch",):
-        positive(frame, name)
+    for name in ("batch", *(("num_envs", "rollout") if apart else ())):
+        if name in frame:
+            positive(frame, name)
     if apart:
         product = frame["num_envs"] * frame["rollout"]
         if "batch" in frame and (off := frame.index[frame["batch"] != product]).size:
             raise UserError(
-                f"row {off[0] + 1}: batch is {frame['batch'][off[0]]:g}, num_envs x rollout {product[off[0]]:g}"
+                f"{where(frame, off[0])}: batch is {frame['batch'][off[0]]:g}, num_envs x rollout {product[off[0]]:g}"
             )
         return frame.assign(batch=product)
     return frame.assign(num_envs=frame["batch"], rollout=1)
@@ -106,7 +134,7 @@ def positive(frame: pd.DataFrame, name: str) -> None:
     bad = frame.index[~((values > 0) & (values % 1 == 0))]
     if len(bad):
         raise UserError(
-            f"row {bad[0] + 1}: {name} must be a positive whole number, got {frame[name][bad[0]]}"
+            f"{where(frame, bad[0])}: {name} must be a positive whole number, got {frame[name][bad[0]]}"
         )
     frame[name] = values.astype(int)
 
@@ -116,27 +144,46 @@ def numbers(frame: pd.DataFrame, name: str) -> pd.Series:
     values = pd.to_numeric(frame[name], errors="coerce")
     bad = frame.index[values.isna() & frame[name].notna()]
     if len(bad):
-        raise UserError(f"row {bad[0] + 1}: {name} is no number: {frame[name][bad[0]]}")
+        raise UserError(f"{where(frame, bad[0])}: {name} is no number: {frame[name][bad[0]]}")
     return values.astype(float)
+
+
+def rates(frame: pd.DataFrame) -> pd.Series:
+    """The column `learning_rate`: positive, NaN where it is empty."""
+    values = numbers(frame, "learning_rate")
+    bad = frame.index[values.notna() & ~((values > 0) & (values < np.inf))]
+    if len(bad):
+        raise UserError(
+            f"{where(frame, bad[0])}: learning_rate must be a positive number, got {values[bad[0]]:g}"
+        )
+    return values
 
 
 def missing(frame: pd.DataFrame, name: str) -> str:
     """That a column is not there, and what others call it where one of those is."""
-    theirs = [str(column) for column in frame.columns if OTHER_NAMES.get(str(column)) == name]
+    theirs = [str(column) for column in frame.columns if _meant(str(column)) == name]
     hint = f"; is it '{theirs[0]}'? then give --columns {name}={theirs[0]}" if theirs else ""
-    there = ", ".join(str(column) for column in frame.columns if column != FILE)
+    there = ", ".join(str(column) for column in frame.columns if column not in (FILE, ROW))
     return f"the table has no column '{name}'{hint or f': it has {there}'}"
 
 
+def _meant(column: str) -> str:
+    """Which of ours a column of theirs may be, e.g. 'charts/episodic_return' the score; "" where none."""
+    last = column.rsplit("/", 1)[-1].casefold()
+    return OTHER_NAMES.get(last, last if last in KNOWN else "")
+
+
 def spent(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same with observations and updates, of which it has one at least."""
+    """The same with observations, and updates where it has some; where one is empty, the other gives it."""
     has = [name for name in ("observations", "updates") if name in frame]
     if not has:
         raise UserError(missing(frame, "observations"))
     for name in has:
         frame[name] = numbers(frame, name)
-    if "observations" not in has:
-        frame["observations"] = frame["updates"] * frame["batch"]
+    if "updates" in has:
+        made = frame["updates"] * frame["batch"]
+        frame["observations"] = frame["observations"].fillna(made) if len(has) == 2 else made
+        frame["updates"] = frame["updates"].fillna(frame["observations"] / frame["batch"])
     return frame
 
 
@@ -144,8 +191,17 @@ def flags(frame: pd.DataFrame) -> pd.Series:
     """The column `censored` as bool; empty cells are False, and so are all without one."""
     if "censored" not in frame:
         return pd.Series(False, index=frame.index)
-    words = frame["censored"].astype(object).where(frame["censored"].notna(), "").astype(str).str.lower()
+    words = (
+        frame["censored"]
+        .astype(object)
+        .where(frame["censored"].notna(), "")
+        .astype(str)
+        .str.strip()
+        .str.lower()
+    )
     yes, no = words.isin(("true", "1", "1.0", "yes")), words.isin(("false", "0", "0.0", "no", ""))
     if len(bad := frame.index[~(yes | no)]):
-        raise UserError(f"row {bad[0] + 1}: censored must be true or false, got {frame['censored'][bad[0]]}")
+        raise UserError(
+            f"{where(frame, bad[0])}: censored must be true or false, got {frame['censored'][bad[0]]}"
+        )
     return yes

@@ -21,16 +21,22 @@ import pandas as pd
 from rl_gns.analysis import smooth
 from rl_gns.analysis.goals import Floats, crossing_of
 from rl_gns.errors import UserError
-from rl_gns.studies.own_columns import FILE, flags, numbers, spent, with_batch
+from rl_gns.studies.own_columns import FILE, flags, missing, numbers, rates, spent, where, with_batch
 from rl_gns.studies.results import noise_until
 from rl_gns.studies.study import COLUMNS
-from rl_gns.studies.words import counted
+from rl_gns.studies.words import counted, short
 from rl_gns.training.stopping import FEWEST_GAMES
 
 NO_GOAL = -math.inf
 """Of runs whose table names none."""
 SMOOTHED_OVER = 50
 """The default half-life is the longest run's observations divided by this, as in a study."""
+LAGGED = 15
+"""Half-lives before which a goal is reached too early: the lag, 1.4 of them, then is above a tenth of what it took."""
+AT_FIRST = "at the first score that counts"
+"""`reason` of a run that may have reached its goal long before."""
+WITHIN = f"within {LAGGED} half-lives"
+"""How `reason` begins where the lag is that large."""
 
 
 def runs_table(
@@ -56,7 +62,16 @@ def runs_table(
     """
     if frame.empty:
         raise UserError("the table has no rows")
-    frame = with_batch(frame.copy())
+    for name, value in [*(("goal", goal) for goal in goals), ("start-score", start_score)]:
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"a {name} must be a finite score, got {value}")
+    goals = list(dict.fromkeys(goals))  # the same goal twice would count every run as two seeds
+    if "score" not in frame:
+        given = {"goals": bool(goals) and "goal" not in frame, "halflife": halflife is not None}
+        given |= {"start-score": start_score is not None, "fewest": fewest != FEWEST_GAMES}
+        if idle := [name for name, asked in given.items() if asked]:
+            raise UserError(f"--{idle[0]} is for rows along runs: {missing(frame, 'score')}")
+    frame = with_batch(frame.reset_index(drop=True))
     table = (
         _of_curves(frame, goals, halflife, start_score, lower, fewest)
         if "score" in frame
@@ -72,28 +87,39 @@ def runs_table(
 
 def _of_runs(given: pd.DataFrame, goals: Sequence[float]) -> pd.DataFrame:
     frame = spent(given.copy())
-    if "status" in frame:  # a study's own table
+    if set(COLUMNS) <= set(frame):  # a study's own table
         frame = frame[frame["status"].isin(("done", "failed"))].copy()
+        if frame.empty:
+            raise UserError("no run of the table has finished")
+    else:  # a status or reason of somebody else's says nothing here
+        frame = frame.drop(columns=["status", "reason", "known_share", "peak"], errors="ignore")
     if "updates" not in frame:
         frame["updates"] = frame["observations"] / frame["batch"]
     bad = frame.index[~(np.isfinite(frame["updates"]) & (frame["updates"] > 0))]
     if len(bad):
         raise UserError(
-            f"row {bad[0] + 1}: updates to the goal must be positive, got {frame['updates'][bad[0]]:g}; "
+            f"{where(frame, bad[0])}: updates to the goal must be positive, got {frame['updates'][bad[0]]:g}; "
             "a run that did not reach it has those it made, and censored = 1"
         )
     frame["censored"] = flags(frame)
     frame["goal"] = numbers(frame, "goal") if "goal" in frame else NO_GOAL
     if frame["goal"].isna().any():
-        raise UserError(f"row {frame.index[frame['goal'].isna()][0] + 1} has no goal")
+        raise UserError(f"{where(frame, frame.index[frame['goal'].isna()][0])} has no goal")
+    once = [name for name in (FILE, "run", "goal") if name in frame]
+    if "run" in frame and len(again := frame.index[frame.duplicated(once)]):
+        raise UserError(
+            f"{where(frame, again[0])}: run {frame['run'][again[0]]} is there a second time; rows along runs need a "
+            "column 'score'"
+        )
     if goals:
         absent = [goal for goal in goals if goal not in set(frame["goal"])]
         if absent:
             there = ", ".join(f"{goal:g}" for goal in sorted(frame["goal"].unique()))
             raise UserError(f"no run is about goal {absent[0]:g}; the table has {there}")
         frame = frame[frame["goal"].isin(list(goals))]
-    for name in ("learning_rate", "noise_scale", "mean_noise_scale"):
-        frame[name] = numbers(frame, name) if name in frame else math.nan
+    frame["learning_rate"] = rates(frame) if "learning_rate" in frame else math.nan
+    for name in ("noise_scale", "mean_noise_scale"):  # an infinite one is unknown
+        frame[name] = numbers(frame, name).replace(math.inf, math.nan) if name in frame else math.nan
     frame["seed"] = numbers(frame, "seed") if "seed" in frame else math.nan
     frame = _with_seeds(frame, "seed" in given)
     frame["id"] = frame["run"].astype(str) if "run" in frame else [f"row {i + 1}" for i in frame.index]
@@ -128,10 +154,21 @@ def _of_curves(
     if fewest < 1:
         raise UserError(f"fewest must be at least 1, got {fewest}")
     frame = spent(frame)
-    for name in ("score", *(name for name in ("noise_scale", "learning_rate", "seed") if name in frame)):
+    if start_score is not None and "noise_scale" not in frame:
+        raise UserError(f"--start-score is for the noise scale: {missing(frame, 'noise_scale')}")
+    for name in ("score", *(name for name in ("noise_scale", "seed") if name in frame)):
         frame[name] = numbers(frame, name)
-    if frame["observations"].isna().any():
-        raise UserError(f"row {frame.index[frame['observations'].isna()][0] + 1} has no observations")
+    # As a study leaves them out.
+    frame["score"] = frame["score"].replace([math.inf, -math.inf], math.nan)
+    if "learning_rate" in frame:
+        frame["learning_rate"] = rates(frame)
+    x = frame["observations"]
+    if x.isna().any():
+        raise UserError(f"{where(frame, frame.index[x.isna()][0])} has no observations")
+    if len(bad := frame.index[~((x >= 0) & (x < math.inf))]):
+        raise UserError(
+            f"{where(frame, bad[0])}: observations must be finite and not negative, got {x[bad[0]]:g}"
+        )
     halflife = float(frame["observations"].max()) / SMOOTHED_OVER if halflife is None else halflife
     if not 0 < halflife < math.inf:
         raise UserError(f"the half-life must be a positive number of observations, got {halflife:g}")
@@ -145,8 +182,20 @@ def _of_curves(
             if run[column].nunique(dropna=False) > 1:
                 values = ", ".join(map(str, run[column].unique()[:3]))
                 raise UserError(f"run {name} has several values of {column}: {values}")
+        if "run" not in frame and "seed" not in frame:
+            _refuse_several(run[run["score"].notna()], name)
         rows += _reached(run.sort_values("observations", kind="stable"), name, rule)
     return _complete(_with_seeds(pd.DataFrame(rows), "seed" in frame))
+
+
+def _refuse_several(scored: pd.DataFrame, name: str) -> None:
+    """Raises where observations fall: two runs one below the other would be read as one."""
+    fall = scored.index[scored["observations"].diff() < 0]
+    if len(fall):
+        raise UserError(
+            f"{where(scored, fall[0])}: observations of {name} fall; if that is another run, a column run or seed must "
+            "tell them apart, if not, sort them"
+        )
 
 
 def _name(key: Mapping[str, Any]) -> str:
@@ -162,9 +211,11 @@ def _reached(run: pd.DataFrame, name: str, rule: Rule) -> list[dict[str, Any]]:
     """One run's rows, a goal each, as `results` reads a run of ours."""
     scored = run[run["score"].notna()]
     if len(scored) < rule.fewest:
+        apart = "run" not in run and "learning_rate" in run  # a run whose rate is annealed falls into pieces
         raise UserError(
             f"run {name} has {counted(len(scored), 'score')}, and only from {rule.fewest} on is one believed: if they "
             "are not single games but evaluations, give --fewest 1"
+            + ("; if learning_rate changes along runs, put its first one into all rows" if apart else "")
         )
     x = scored["observations"].to_numpy()
     smoothed = smooth(x, rule.sign * scored["score"].to_numpy(), rule.halflife)
@@ -175,9 +226,12 @@ def _reached(run: pd.DataFrame, name: str, rule: Rule) -> list[dict[str, Any]]:
     rows = []
     for goal in rule.goals:
         at = rule.crossing(x, smoothed, goal)
+        if at == 0:
+            raise UserError(f"run {name} has score {goal:g} before its first update")
         spent_ = made if at is None else at
         row = {"id": name, "goal": goal, "observations": spent_, "censored": at is None}
         row |= {"updates": spent_ / int(first["batch"]), "peak": float(rule.sign * smoothed.max())}
+        row["reason"] = "" if at is None else _doubt(at, float(x[0]), rule.halflife)
         row |= {key: first[key] for key in ("batch", "num_envs", "rollout")}
         row |= {key: first.get(key, math.nan) for key in ("learning_rate", "seed")}
         if "noise_scale" in run and at is not None and start is not None:
@@ -187,11 +241,20 @@ def _reached(run: pd.DataFrame, name: str, rule: Rule) -> list[dict[str, Any]]:
     return rows
 
 
+def _doubt(at: float, first: float, halflife: float) -> str:
+    """Why a crossing is not where the goal was reached; "" where it is."""
+    if at == first:
+        return AT_FIRST
+    return f"{WITHIN} of {short(halflife)} observations" if at < LAGGED * halflife else ""
+
+
 def _readings(run: pd.DataFrame) -> pd.DataFrame:
     """Rows at which the noise scale was read: those without a score, or that know it; where all have scores, all."""
     apart = run["score"].isna()
     rows = run[apart | run["noise_scale"].notna()] if apart.any() else run
-    return rows[["observations", "noise_scale"]].assign(update=rows["observations"] / rows["batch"])
+    # Where one step's columns are rows of their own, the row of the reading would come no update after the one before.
+    steps = rows.groupby("observations", as_index=False)[["noise_scale", "batch"]].last()
+    return steps.assign(update=steps["observations"] / steps["batch"])
 
 
 def _with_seeds(table: pd.DataFrame, given: bool) -> pd.DataFrame:
@@ -208,5 +271,5 @@ def _with_seeds(table: pd.DataFrame, given: bool) -> pd.DataFrame:
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
     """With every column of a study's table."""
     filled = {"status": "done", "reason": ""}
-    missing = {name: filled.get(name, math.nan) for name in COLUMNS if name not in table}
-    return table.assign(**missing)
+    absent = {name: filled.get(name, math.nan) for name in COLUMNS if name not in table}
+    return table.assign(**absent)

@@ -1,7 +1,7 @@
 """Fronts and noise scale of Stable-Baselines3's A2C on CartPole: what a batch is worth there, measured and predicted.
 
     python scripts/examples/sb3_sweep.py --to runs/sb3          # about half an hour of one core
-    rl-gns fronts runs/sb3/*.csv --goals 75 150 --halflife 4000 --start-score 35 --figure runs/sb3/fronts.png
+    rl-gns fronts runs/sb3/*.csv --goals 75 150 --halflife 500 --start-score 35 --figure runs/sb3/fronts.png
 
 Batches from 20 to 1,280 observations, by environments alone, four learning rates each, three seeds. Every run leaves a
 CSV: a row per finished game with its score, a row per reading of the noise scale; called again, it makes what is
@@ -31,7 +31,7 @@ RATE, AT = 2e-3, 80
 
 
 class Games(BaseCallback):
-    """Scores of all games; ends the run once they reach `stop`, smoothed as `rl-gns fronts` will smooth them.
+    """Scores of all games; ends the run once they reach `stop`, smoothed as `rl-gns fronts` smooths them, over longer.
 
     Ended by another measure, as the mean of the last games, a run can look as if it had missed its goal.
     """

@@ -62,7 +62,8 @@ def test_the_exchange_is_said_of_longer_rollouts_over_shorter_ones() -> None:
     """At a batch of 80 the longer rollouts took 0.8 of the updates, so they win, and at 20 twice as many."""
     rows = [(20, 2.0, 1.5, 2.5, "more environments"), (80, 0.8, 0.7, 0.9, "longer rollouts")]
     exchange = pd.DataFrame(rows, columns=["batch", "ratio", "low", "high", "wins"])
-    fits: Any = NS(exchange=exchange.assign(goal=9.0, longer=20, shorter=5), prediction=None)
+    joined = exchange.assign(goal=9.0, longer=20, shorter=5)
+    fits: Any = NS(exchange=joined, prediction=None, hardest=pd.Series.max)
     said = two_axes(fits)[0]
     assert "more environments at 20 (2, 1.5 to 2.5); longer rollouts at 80 (0.8, 0.7 to 0.9)." in said
     assert "updates with rollouts of 20 over updates with rollouts of 5; below 1 the longer ones win." in said

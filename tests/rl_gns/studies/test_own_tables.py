@@ -213,85 +213,136 @@ def test_what_is_not_there_is_not_shown() -> None:
     assert "critical batch 100" in said
 
 
-@pytest.mark.parametrize(
-    ("rows", "more", "says"),
-    [
-        ("batch,updates\n", {}, "has no rows"),
-        (
-            "batch_size,updates\n8,9\n",
-            {},
-            "no column 'batch'; is it 'batch_size'? then give --columns batch=batch_size",
-        ),
-        ("batch,colour\n8,9\n", {}, "no column 'observations': it has batch, colour"),
-        ("batch,updates\n8,9\n0,9\n", {}, "row 2: batch must be a positive whole number, got 0"),
-        (
-            "batch,updates\n8,\n",
-            {},
-            "row 1: updates to the goal must be positive, got nan; a run that did not reach it",
-        ),
-        ("batch,updates\n8,many\n", {}, "row 1: updates is no number: many"),
-        ("batch,updates,censored\n8,9,maybe\n", {}, "row 1: censored must be true or false, got maybe"),
-        ("batch,updates,goal\n8,9,1\n", {"goals": [2]}, "no run is about goal 2; the table has 1"),
-        ("batch,updates,seed\n8,9,1\n8,10,1\n", {}, "two runs at batch 8 have seed 1: number them"),
-        ("batch,updates,seed\n8,9,1.5\n", {}, "no whole number: 1.5"),
-        ("batch,num_envs,rollout,updates\n8,2,5,9\n", {}, "row 1: batch is 8, num_envs x rollout 10"),
-        ("batch,observations,score\n8,9,1\n", {}, "say which scores count, --goals"),
-        (
-            "batch,observations,score\n8,9,1\n",
-            {"goals": [1], "halflife": 0},
-            "half-life must be a positive number",
-        ),
-        (
-            "run,batch,observations,score\na,8,9,1\na,16,9,1\n",
-            {"goals": [1]},
-            "run a has several values of batch: 8, 16",
-        ),
-        (
-            "batch,observations,score,seed\n8,9,,2\n",
-            {"goals": [1]},
-            "run table.csv, batch 8, seed 2 has 0 scores, and only from 20 on",
-        ),
-        ("batch,observations,score\n8,,3\n", {"goals": [1]}, "row 1 has no observations"),
-    ],
-)
-def test_bad_tables_are_told(tmp_path: Path, rows: str, more: dict[str, object], says: str) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text(rows)
-    with pytest.raises(UserError, match=re.escape(says)) as error:
-        runs_table(read([path]), **more)
-    assert "\n" not in str(error.value)
+def test_a_table_with_updates_or_observations_gives_the_other_also_in_single_rows() -> None:
+    rows = pd.DataFrame(
+        {"batch": [8, 16, 32], "updates": [100, None, 50], "observations": [None, 1200, 1600]}
+    )
+    table = runs_table(rows)
+    assert table["updates"].tolist() == [100, 75, 50]
+    assert table["observations"].tolist() == [800, 1200, 1600]
+    assert runs_table(rows[["batch", "updates"]].dropna())["observations"].tolist() == [800, 1600]
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ([], "which table?"),
-        (["nothing.csv"], "nothing.csv can't be read: No such file"),
-        (["{empty}"], "is no table"),
-        (["{table}", "--columns", "step"], "OURS=THEIRS"),
-        (["{table}", "--columns", "steps=batch"], "no column is called 'steps' here; there are run, batch"),
-        (["{table}", "--columns", "updates=step"], "has no column 'step'; it has batch, updates"),
-        (["{table}", "--figure", "fronts.jpg"], "must end in .png, .svg or .pdf"),
-        (["{table}", "--seed", "-1"], "seed must not be negative"),
-    ],
-)
-def test_bad_commands_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+def test_what_a_row_per_run_says_of_noise_goals_and_censoring_is_kept() -> None:
+    rows = [
+        {
+            "run": f"{b}-{g}",
+            "batch": b,
+            "goal": g,
+            "updates": law(b),
+            "noise_scale": 30 * g,
+            "mean_noise_scale": 20 * g,
+        }
+        for b in BATCHES
+        for g in (1, 2)
+    ]
+    given = pd.DataFrame(rows).assign(censored=[1.0, 0.0] * len(BATCHES))
+    table = runs_table(given)
+    assert table["seed"].tolist() == [1] * len(table), "runs of two goals are no seeds of each other"
+    assert table["censored"].tolist() == [True, False] * len(BATCHES)
+    assert table["id"].tolist() == given["run"].tolist()
+    some = runs_table(given, [2])
+    assert some["goal"].tolist() == [2] * len(BATCHES)
+    assert (some["noise_scale"].iloc[0], some["mean_noise_scale"].iloc[0]) == (60, 40)
+    unknown = runs_table(given.assign(noise_scale=np.inf))
+    assert unknown["noise_scale"].isna().all(), "an infinite noise scale is an unknown one"
+
+
+def test_runs_of_two_rates_without_seeds_compete() -> None:
+    table = runs_table(pd.concat([runs(learning_rate=rate) for rate in (1, 2)]))
+    assert table["seed"].tolist() == [1] * 2 * len(BATCHES)
+
+
+def test_words_of_others_for_the_state_of_a_run_mean_nothing() -> None:
+    """A study's own table has all of its columns; another's `status` must not throw all runs away."""
+    table = runs_table(runs(status="finished", reason="time", peak=9))
+    assert table["status"].tolist() == ["done"] * len(BATCHES)
+    assert (table["reason"] == "").all()
+    own = table.assign(status=["done", "partial", "failed", "pending"])
+    assert runs_table(own)["batch"].tolist() == [BATCHES[0], BATCHES[2]]
+    with pytest.raises(UserError, match="no run of the table has finished"):
+        runs_table(table.assign(status="pending"))
+
+
+def test_a_goal_given_twice_is_one_goal() -> None:
+    one = pd.DataFrame({"batch": 8, "observations": np.arange(1, 31) * 100, "score": np.arange(30)})
+    assert len(runs_table(one, [25, 25], halflife=100)) == 1
+
+
+def test_a_run_that_missed_its_goal_made_all_its_observations() -> None:
+    """Also those after its last game; its peak is its best score, which is the lowest of a loss."""
+    x = np.arange(1, 31) * 100.0
+    games = pd.DataFrame({"batch": 8, "observations": x, "score": np.linspace(9, 3, 30)})
+    later = pd.DataFrame({"batch": [8], "observations": [4000.0]})
+    row = runs_table(pd.concat([games, later]), [1], halflife=1e-3, lower=True).iloc[0]
+    assert (row["censored"], row["observations"], row["updates"]) == (True, 4000, 500)
+    assert row["peak"] == pytest.approx(3)
+
+
+def test_curves_of_environments_and_rollouts_count_updates_by_both() -> None:
+    x = np.arange(1, 31) * 100
+    one = pd.DataFrame({"num_envs": 4, "rollout": 5, "observations": x, "score": x / 100})
+    row = runs_table(one, [25], halflife=1).iloc[0]
+    assert (row["batch"], row["num_envs"], row["rollout"]) == (20, 4, 5)
+    assert row["updates"] == pytest.approx(125)
+    by_updates = one.assign(updates=one["observations"] / 20).drop(columns="observations")
+    assert runs_table(by_updates, [25], halflife=1)["updates"].item() == pytest.approx(125)
+
+
+def test_the_default_half_life_is_a_fiftieth_of_the_longest_run(
+    curves: dict[tuple[int, int], pd.DataFrame],
 ) -> None:
-    empty, table = tmp_path / "empty.csv", tmp_path / "table.csv"
-    empty.write_text("")
-    runs().to_csv(table, index=False)
-    with pytest.raises(SystemExit) as stopped:
-        main(["fronts", *(word.format(empty=empty, table=table) for word in words)])
-    assert stopped.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert says in lines[0]
+    short, long = curves[16, 1], curves[64, 1]
+    short = short[short["observations"] < 30_000]
+    table = runs_table(pd.concat([short, long]), [20])
+    for row, own in zip(table.to_dict("records"), (short, long), strict=True):
+        at = first_crossing(own["observations"], own["score"], 20, long["observations"].max() / 50)
+        assert row["observations"] == at
+
+
+def test_scores_that_are_not_finite_are_left_out() -> None:
+    one = pd.DataFrame({"batch": 8, "observations": np.arange(1, 41) * 100, "score": np.arange(40.0)})
+    left = one.drop(index=[3, 7])
+    odd = one.assign(score=one["score"].where(one.index != 3, np.inf).where(one.index != 7, -np.inf))
+    pd.testing.assert_frame_equal(runs_table(odd, [25], 100), runs_table(left, [25], 100))
+
+
+def test_only_rows_of_readings_say_that_the_noise_scale_was_unknown() -> None:
+    """Readings at 1,000, 2,000 and 3,000 of which the second failed; games between them, without any, are none."""
+    x = np.arange(1, 61) * 50.0
+    games = pd.DataFrame({"observations": x, "score": np.linspace(0, 60, 60)})
+    readings = pd.DataFrame({"observations": [1000, 2000, 3000], "noise_scale": [40, None, 80]})
+    row = runs_table(pd.concat([games, readings]).assign(batch=10), [55], halflife=50).iloc[0]
+    assert row["known_share"] == pytest.approx(2 / 3)
+    assert row["mean_noise_scale"] == pytest.approx(60)
+    # Other columns of a step in a row of their own take nothing from the reading there.
+    other = readings[["observations"]]
+    twice = pd.concat([games, other, readings, other]).assign(batch=10)
+    again = runs_table(twice, [55], halflife=50).iloc[0]
+    assert (again["known_share"], again["mean_noise_scale"]) == (row["known_share"], row["mean_noise_scale"])
 
 
 def test_the_page_names_every_function_and_its_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     page = (TABLES.parents[1] / "docs" / "your_runs.md").read_text()
     functions = {name for name in analysis.__all__ if name.islower()}
     assert functions <= set(re.findall(r"`(\w+)`", page))
-    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1], {})
     assert capsys.readouterr().out.startswith("99 (83 to 119)\nTradeoff(updates=0.72")
+
+
+def test_the_pages_table_of_monitor_files_counts_observations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Stable-Baselines3's Monitor leaves them: score, length and time of a game under a comment."""
+    page = (TABLES.parents[1] / "docs" / "your_runs.md").read_text()
+    for batch in (64, 256):
+        for seed in (1, 2):
+            folder = tmp_path / "logs" / f"b{batch}-s{seed}"
+            folder.mkdir(parents=True)
+            games = "".join(f"{k},{10 * seed},{k}.5\n" for k in range(30))
+            (folder / "monitor.csv").write_text('#{"t_start": 1.5, "env_id": "A-v1"}\nr,l,t\n' + games)
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], {})
+    table = runs_table(read([Path("curves.parquet")]), [25], halflife=1e-3)
+    assert table["batch"].tolist() == [64, 64, 256, 256]
+    assert table["observations"].tolist() == [pytest.approx(260), pytest.approx(520)] * 2

@@ -21,7 +21,7 @@ import tyro
 
 from rl_gns import __version__
 from rl_gns.errors import RunStopped, UserError
-from rl_gns.front_command import Fronts
+from rl_gns.front_command import DRAWN, Fronts
 from rl_gns.study_commands import COMMANDS as STUDY_COMMANDS
 from rl_gns.study_commands import StudyCommand
 from rl_gns.training.config import TrainConfig
@@ -153,7 +153,7 @@ class Noise:
 
         run = load_run(self.run_dir)
         path = self.figure or self.run_dir / "noise.png"
-        if path.suffix not in (".png", ".svg", ".pdf"):
+        if path.suffix not in DRAWN:
             raise UserError(f"the figure must end in .png, .svg or .pdf, got {path}")
         if not path.parent.is_dir():
             raise UserError(f"the figure's folder {path.parent} is not there: make it first")

@@ -11,6 +11,7 @@ import tyro
 from rl_gns.errors import UserError
 
 DRAWN = (".png", ".svg", ".pdf")
+"""Endings of figures, here and in `rl-gns noise`."""
 
 
 @dataclasses.dataclass(frozen=True)

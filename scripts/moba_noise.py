@@ -35,8 +35,8 @@ import rl_gns
 from envs.moba import settings as moba_settings
 from rl_gns.report import style
 from rl_gns.studies import store
+from rl_gns.training import checkpoint, frozen, ladder
 from rl_gns.training import config as configs
-from rl_gns.training import frozen, ladder
 
 RESULTS = Path(__file__).parent / "results" / "moba_noise"
 ROLLOUT = 128
@@ -169,7 +169,7 @@ def measure_pong(path: Path) -> Iterator[str]:
     """A run's first weights, its kept checkpoints and its last, with the score at each."""
     run = rl_gns.load_run(path)
     config = dataclasses.replace(run.config, rollout=ROLLOUT, threads=1, precision="float32")
-    kept = {int(file.stem): file for file in (path / "kept").glob("*.ckpt")}
+    kept = {int(file.stem): file for file in checkpoint.files(path / "kept")}
     last = run.checkpoint()
     for stage in sorted({0, *kept, int(last["counts"][0])}):
         if known(PONG, stage, config.seed):
@@ -184,7 +184,7 @@ def measure_along(path: Path) -> Iterator[str]:
     """A run's first weights and its kept checkpoints, with a rating each."""
     run, among = rl_gns.load_run(path), {}
     config = dataclasses.replace(run.config, rollout=ROLLOUT, threads=1)
-    for file in (None, *sorted((path / "kept").glob("*.ckpt"))):
+    for file in (None, *checkpoint.files(path / "kept")):
         stage = 0 if file is None else int(file.stem)
         if known(ALONG, stage, config.seed):
             continue
@@ -198,7 +198,7 @@ def measure_along(path: Path) -> Iterator[str]:
 
 def train(variant: Variant, stage: int, path: Path) -> Iterator[str]:
     """Train on to `stage`, in pieces of a minute or less. Ctrl-C, which a run takes for itself, ends the script too."""
-    begun = any((path / "checkpoints").glob("*.ckpt"))
+    begun = bool(checkpoint.files(path / "checkpoints"))
     done = int(rl_gns.load_run(path).checkpoint()["counts"][0]) if begun else 0
     while done < stage:
         upto = min(stage, (done // STEP + 1) * STEP)

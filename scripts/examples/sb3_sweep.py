@@ -5,7 +5,7 @@
 
 Batches from 20 to 1,280 observations, by environments alone, four learning rates each, three seeds. Every run leaves a
 CSV: a row per finished game with its score, a row per reading of the noise scale; called again, it makes what is
-missing. Nothing but the callback is of this project; `rl-gns fronts` takes such rows from any loop.
+missing. Nothing but the callback and when to stop is of this project; `rl-gns fronts` takes such rows from any loop.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.env_util import make_vec_env
 
 from rl_gns.sb3 import NoiseScaleCallback
+from rl_gns.training.stopping import SmoothedScore
 
 ROLLOUT = 5
 GROUPS, HALFLIFE = 8, 4_000
-FEWEST = 20
-"""Games before a score counts."""
 RATE, AT = 2e-3, 80
 """The middle rate is 2e-3 at a batch of 80 and grows as the batch's root."""
 
@@ -39,18 +38,15 @@ class Games(BaseCallback):
     def __init__(self, stop: float, halflife: float) -> None:
         super().__init__()
         self.rows: list[dict[str, float]] = []
-        self._stop, self._halflife = stop, halflife
-        self._sum = self._weight = self._at = 0.0
+        self._stop, self._smoothed = stop, SmoothedScore(halflife)
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
             if "episode" in info:
                 score = info["episode"]["r"]
                 self.rows.append({"observations": self.num_timesteps, "score": score})
-                aged = 0.5 ** ((self.num_timesteps - self._at) / self._halflife)
-                self._sum, self._weight = aged * self._sum + score, aged * self._weight + 1
-                self._at = self.num_timesteps
-        return len(self.rows) < FEWEST or self._sum / self._weight < self._stop
+                self._smoothed.add(self.num_timesteps, [score])
+        return not self._smoothed.has_reached(self._stop)
 
 
 def run(num_envs: int, rate: float, seed: int, budget: int, stop: float) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 `nature` (Mnih et al. 2015) and `impala` (Espeholt et al. 2018, the 15-layer residual torso) for pictures, `mlp`
 for vectors, `entities` and, with memory, `entities-lstm` for rows of entities (see `entities.py`). The torso is shared
 between policy and value for pictures and apart for vectors, as in the published baselines. Initialisation: orthogonal,
-gain √2 in the torso, 0.01 for the policy head, 1 for the value head, zero biases.
+gain √2 in the torso, 0.01 for the policy head, 1 for the value head, zero biases. `tabular` and `blind` are for
+comparison: a gradient known exactly, and a policy that sees nothing.
 """
 
 from __future__ import annotations
@@ -219,6 +220,24 @@ class Tabular(nn.Module):
         return distribution, self.value(x).squeeze(-1)
 
 
+class Blind(nn.Module):
+    """Sees nothing: one distribution and one value whatever the observation, the biases of the heads.
+
+    A control: a goal that it reaches says nothing about learning to play, only about which actions to press how often.
+    """
+
+    def __init__(self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> None:
+        del observation_space
+        super().__init__()
+        self.action = ActionHead(1, action_space)
+        self.value = orthogonal(nn.Linear(1, 1), 1.0)
+
+    def forward(self, obs: Tensor) -> tuple[Distribution, Tensor]:
+        """obs [B, ...], of which only B counts."""
+        nothing = torch.zeros(len(obs), 1, device=obs.device)
+        return self.action(nothing), self.value(nothing).squeeze(-1)
+
+
 def _is_picture(space: gymnasium.Space[Any]) -> bool:
     """Bytes: what is divided by 255. Numbers between 0 and 1 would come out too small to see."""
     return isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
@@ -246,6 +265,7 @@ NETWORKS: dict[str, Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], nn.Mo
     "impala": _impala,
     "mlp": MLP,
     "tabular": Tabular,
+    "blind": Blind,
 }
 OF_ENTITIES = ("entities", "entities-lstm")
 """Networks that want a layout."""

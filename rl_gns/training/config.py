@@ -51,8 +51,8 @@ class TrainConfig:
     while the present one is learnt from: another algorithm, since the policy that acts is one update old."""
 
     network: str = "auto"
-    """nature, impala, mlp, tabular, entities or entities-lstm, which remembers; auto takes nature for pictures,
-    entities for moba, mlp otherwise."""
+    """nature, impala, mlp, tabular, entities, entities-lstm, which remembers, or blind, which sees nothing: a control.
+    auto takes nature for pictures, entities for moba, mlp otherwise."""
     sequence: int | None = None
     """entities-lstm: decisions that the gradient runs back through; divides rollout. Default: 16, or their greatest
     common divisor."""

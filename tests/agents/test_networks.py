@@ -123,6 +123,31 @@ def test_joint_is_the_sum_of_its_parts() -> None:
     torch.testing.assert_close(joint.log_prob(actions), expected)
 
 
+def test_a_blind_policy_sees_nothing_and_learns_which_actions_to_press() -> None:
+    """Towards action 2 by its log-probability: only the heads' biases move, and everywhere alike."""
+    policy = make_policy("blind", PICTURES, spaces.Discrete(4), seed=1)
+    seen = torch.randint(0, 256, (5, *PICTURES.shape), dtype=torch.uint8)
+    distribution, value = policy(seen)
+    assert isinstance(distribution, Categorical)
+    assert torch.equal(distribution.log_probs, torch.full((5, 4), 0.25).log())
+    assert torch.equal(value, torch.zeros(5))
+    (-distribution.log_prob(torch.full((5,), 2)).mean() + (value - 1).square().mean()).backward()
+    grads = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None and p.grad.any()}
+    assert set(grads) == {"action.linear.bias", "value.bias"}
+    with torch.no_grad():
+        policy.action.linear.bias[2] += 1
+    after, _ = policy(seen)
+    assert after.log_probs[0, 2] > after.log_probs[0, 1]
+    assert torch.equal(after.log_probs, after.log_probs[:1].expand(5, 4))
+
+
+def test_a_blind_policy_serves_every_space_of_actions() -> None:
+    for actions in (spaces.MultiDiscrete([2, 3]), spaces.Box(-1, 1, (2,))):
+        distribution, _ = make_policy("blind", spaces.Discrete(3), actions)(torch.tensor([0, 2]))
+        sample = distribution.sample(torch.Generator().manual_seed(0))
+        assert sample.shape == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("name", "space", "actions", "words"),
     [

@@ -25,6 +25,8 @@ class Fronts:
     """Scores to reach. Rows along runs need them; of a row per run they choose among its goals."""
     halflife: float | None = None
     """Of the score's smoothing, in observations. Default: a 50th of the longest run."""
+    centred: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Average scores over both sides: it does not lag, as an average of what came before does."""
     start_score: float | None = None
     """With a noise scale along runs: leave out of its means what came before this score."""
     lower: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -53,7 +55,7 @@ class Fronts:
             raise UserError(f"the figure must end in .png, .svg or .pdf, got {self.figure}")
         frame = own_columns.read(self.tables, _pairs(self.columns))
         table = own_tables.runs_table(
-            frame, self.goals, self.halflife, self.start_score, self.lower, self.fewest
+            frame, self.goals, self.halflife, self.start_score, self.lower, self.fewest, self.centred
         )
         fits = fit(table, self.seed, lower=self.lower)
         print(fronts.text(fits))

@@ -91,10 +91,12 @@ class StudyFit(_OnStudy):
     seed: int = 0
     """Of the bootstrap."""
     smoothing: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Fit the fronts with a half and a quarter of the study's half-life too: what hangs on how scores are smoothed?"""
+    """Fit the fronts with shorter half-lives and centred averages too: what hangs on how scores are smoothed?"""
 
     def run(self) -> None:
         """Fit, print, write."""
+        from rl_gns.report import sentences
+        from rl_gns.report.tables import SMOOTHING
         from rl_gns.studies.fits import titled
         from rl_gns.studies.fitting import fit_study, report_folder
         from rl_gns.studies.smoothing import smoothing_table
@@ -109,9 +111,8 @@ class StudyFit(_OnStudy):
         print(fits.text())
         if self.smoothing:
             tables["smoothing"] = smoothing_table(study, outcomes, self.seed)
-            print(
-                "\n" + titled("Fronts by half-life of the score, whose lag is in E_min", tables["smoothing"])
-            )
+            print("\n" + titled(SMOOTHING, tables["smoothing"]))
+            print("\n" + sentences.smoothing(tables["smoothing"], study.spec.halflife))
         folder = report_folder(study) / "tables"
         write_tables(folder, tables)
         print(f"\ntables, as CSV and Parquet: {folder}: {', '.join(tables)}")

@@ -15,18 +15,23 @@ Floats = NDArray[np.float64]
 _BLOCK_HALFLIVES = 500.0  # 2^500 squared still fits a double
 
 
-def smooth(observations: ArrayLike, score: ArrayLike, halflife: float) -> Floats:
-    """Exponentially weighted mean of the games finished so far, with a half-life in observations.
+def smooth(observations: ArrayLike, score: ArrayLike, halflife: float, centred: bool = False) -> Floats:
+    """Exponentially weighted mean of finished games, with a half-life in observations.
 
-        m_i = Σ_{j≤i} w_ij s_j / Σ_{j≤i} w_ij,   w_ij = 2^(-(x_i - x_j) / halflife)
+        trailing   m_i = Σ_{j≤i} w_ij s_j / Σ_{j≤i} w_ij,   w_ij = 2^(-(x_i - x_j) / halflife)
+        centred    m_i = Σ_j w_ij s_j / Σ_j w_ij,           w_ij = 2^(-2 |x_i - x_j| / halflife)
 
     The quotient removes the start-up bias. Games that ended at the same count are taken together, so their
-    order does not matter.
+    order does not matter. A trailing mean is of games half-life / ln 2 old, and late by as much where the score
+    rises steadily. A centred one is not late, and as smooth: half the half-life to both sides leaves Σ w² / (Σ w)²,
+    hence its variance, what it was. It needs what came after, so no run can be stopped by it; at either end it is
+    cut in half, and mirrored in time it is the same.
 
     Args:
         observations: [n] count at which each game ended, ascending; equal counts are allowed.
         score: [n] its score.
-        halflife: observations after which a game counts half, > 0.
+        halflife: observations after which a game counts half in a trailing mean, > 0.
+        centred: whether to average over both sides.
 
     Returns:
         [n] smoothed score at each game.
@@ -35,18 +40,33 @@ def smooth(observations: ArrayLike, score: ArrayLike, halflife: float) -> Floats
         ValueError: lengths differ, observations not ascending, a value not finite, halflife not positive.
     """
     x, s = _checked(observations, score, halflife)
-    smoothed = np.empty_like(s)
+    if not centred:
+        numerators, denominators = _sums(x, s, halflife)
+        return numerators / denominators
+    until, after = _sums(x, s, halflife / 2), _sums(-x[::-1], s[::-1], halflife / 2)
+    _, group = np.unique(x, return_inverse=True)
+    twice = np.bincount(group, s)[group] if x.size else s, np.bincount(group)[group] if x.size else s
+    numerators, denominators = (a + b[::-1] - both for a, b, both in zip(until, after, twice, strict=True))
+    return np.asarray(numerators / denominators)
+
+
+def _sums(x: Floats, s: Floats, halflife: float) -> tuple[Floats, Floats]:
+    """Σ w_ij s_j and Σ w_ij over x_j ≤ x_i with w_ij = 2^(-(x_i - x_j) / halflife), two arrays [n]; x ascending."""
+    numerators, denominators = np.empty_like(s), np.empty_like(s)
     numerator = denominator = last = 0.0
     for start, stop in _blocks(x, halflife):
         age = (x[start:stop] - x[start]) / halflife
         carried = 2.0 ** (-(x[start] - last) / halflife) if start else 0.0
         weight = 2.0**age
-        numerators = (numerator * carried + np.cumsum(weight * s[start:stop])) / weight
-        denominators = (denominator * carried + np.cumsum(weight)) / weight
-        smoothed[start:stop] = numerators / denominators
-        numerator, denominator, last = float(numerators[-1]), float(denominators[-1]), float(x[stop - 1])
+        numerators[start:stop] = (numerator * carried + np.cumsum(weight * s[start:stop])) / weight
+        denominators[start:stop] = (denominator * carried + np.cumsum(weight)) / weight
+        numerator, denominator, last = (
+            float(numerators[stop - 1]),
+            float(denominators[stop - 1]),
+            float(x[stop - 1]),
+        )
     last_of_ties = np.searchsorted(x, x, side="right") - 1
-    return smoothed[last_of_ties]
+    return numerators[last_of_ties], denominators[last_of_ties]
 
 
 def first_crossing(observations: ArrayLike, score: ArrayLike, goal: float, halflife: float) -> float | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from rl_gns.report import figures, sentences
 from rl_gns.report.style import rendered
 from rl_gns.studies.fits import FRONT_SHOWN, RATE_SHOWN, Fits, titled
-from rl_gns.studies.own_tables import AT_FIRST, LAGGED, NO_GOAL, WITHIN
+from rl_gns.studies.own_tables import AT_FIRST, CUT, LAGGED, NO_GOAL, WITHIN, WITHIN_CUT
 from rl_gns.studies.store import put
 from rl_gns.studies.words import counted, ends, rounded, spread
 
@@ -79,7 +79,14 @@ def _doubts(met: pd.DataFrame) -> list[str]:
             )
         elif str(reason).startswith(WITHIN):
             most = max(1.0, float(f"{some['observations'].min() / LAGGED:.2g}"))
-            lines.append(f"{line}, of which smoothing lags by 1.4: better --halflife {most:.0f} or less")
+            lines.append(
+                f"{line}, of which smoothing lags by 1.4: better --centred, or --halflife {most:.0f} or less"
+            )
+        elif str(reason).startswith(WITHIN_CUT):
+            most = max(1.0, float(f"{some['observations'].min() / CUT:.2g}"))
+            lines.append(
+                f"{line}, too near to the start for a centred average: better --halflife {most:.0f} or less"
+            )
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,25 @@ def fronts(fits: Fits, rollout: int) -> str:
         count = "counts as a lower bound" if bounds == 1 else "count as lower bounds"
         parts.append(f"{counted(bounds, 'seed')} did not reach the goal and {count}.")
     return " ".join(parts)
+
+
+def smoothing(found: pd.DataFrame, halflife: float) -> str:
+    """What the hardest goal's front is without the lag of a trailing average, of `smoothing_table`; "" where empty."""
+    own = found[(found["average"] == "centred") & (found["halflife"] == halflife)]
+    if own.empty:
+        return ""
+    rows = own[(own["goal"] == own["goal"].max()) & own["b_crit"].notna()]
+    several = own["rollout"].nunique() > 1
+    values = [
+        f"B_crit is {spread(row, 'b_crit')} and E_min {spread(row, 'e_min')}"
+        + (f" with rollouts of {row['rollout']}" if several else "")
+        for _, row in rows.iterrows()
+    ]
+    told = "; ".join(values) if values else "B_crit can't be told"
+    return (
+        f"To score {own['goal'].max():g} read by centred averages of as many games, which don't lag as the study's "
+        f"trailing ones do (by up to {short(halflife / math.log(2))} observations): {told}."
+    )
 
 
 def critical_batch(fits: Fits) -> str:

@@ -79,7 +79,7 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         found,
         summary(study, outcomes),
         sections,
-        judgement + tables(fits, runs, smoothing),
+        judgement + tables(fits, runs, smoothing, study.spec.halflife),
         study.path.read_text(),
         first,
     )

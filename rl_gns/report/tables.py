@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from rl_gns.report import sentences
 from rl_gns.report.page import Table
 from rl_gns.studies.fits import Fits
 from rl_gns.studies.plan import PlannedRun
@@ -17,9 +18,14 @@ from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.studies.words import counted, spread
 
+SMOOTHING = "Fronts by how the score is averaged: what a trailing average lags by is in E_min"
 
-def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[Table]:
-    """Every table of the page that is not about claims; the rows of `Every run` have the ids that `run_links` names."""
+
+def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame, halflife: float) -> list[Table]:
+    """Every table of the page that is not about claims; the rows of `Every run` have the ids that `run_links` names.
+
+    halflife: the study's, of which `smoothing` is said in words.
+    """
     extra = [
         "determined",
         *(name for name in fits.fronts if str(name).startswith("aic_") and name != "aic_lead"),
@@ -29,7 +35,7 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[Tabl
             "Fronts",
             fits.fronts.drop(columns=extra).assign(best_law=fits.fronts["best_law"].str.replace("_", " ")),
         ),
-        ("Fronts by half-life of the score, whose lag is in E_min", smoothing),
+        (SMOOTHING, smoothing),
         ("Learning-rate laws", fits.rates),
         ("Critical number of environments", fits.rollouts),
         ("Critical number of environments, predicted", fits.predicted),
@@ -38,7 +44,10 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame) -> list[Tabl
         ("Adaptive batch", fits.turning),
         ("Every cell, over seeds", fits.cells),
     ]
-    found = [Table(title, to_html(merged(frame))) for title, frame in shown if len(frame)]
+    said = {SMOOTHING: sentences.smoothing(smoothing, halflife)}
+    found = [
+        Table(title, to_html(merged(frame)), said.get(title, "")) for title, frame in shown if len(frame)
+    ]
     return [
         *found,
         Table("Every run", re.sub(r"<tr>(\s*<td>([^<]*)</td>)", r'<tr id="run-\2">\1', to_html(runs))),

@@ -33,10 +33,14 @@ SMOOTHED_OVER = 50
 """The default half-life is the longest run's observations divided by this, as in a study."""
 LAGGED = 15
 """Half-lives before which a goal is reached too early: the lag, 1.4 of them, then is above a tenth of what it took."""
+CUT = 1.5
+"""The same for a centred average, of which there the start cuts so much off that it is early by a tenth."""
 AT_FIRST = "at the first score that counts"
 """`reason` of a run that may have reached its goal long before."""
 WITHIN = f"within {LAGGED} half-lives"
 """How `reason` begins where the lag is that large."""
+WITHIN_CUT = f"within {CUT} half-lives"
+"""The same for a centred average."""
 
 
 def runs_table(
@@ -46,6 +50,7 @@ def runs_table(
     start_score: float | None = None,
     lower: bool = False,
     fewest: int = FEWEST_GAMES,
+    centred: bool = False,
 ) -> pd.DataFrame:
     """A row per run and goal with the columns of `Study.table()`: what `fits.fit` takes.
 
@@ -56,6 +61,7 @@ def runs_table(
         start_score: curves with a noise scale: leave out of its means what came before this score.
         lower: whether the lower score is the better one, as with a loss.
         fewest: curves: scores of a run before one counts, as a single lucky game is no goal reached; 1 for evaluations.
+        centred: curves: whether scores are averaged over both sides, which does not lag (`analysis.smooth`).
 
     Raises:
         UserError: a column is missing or a value makes no sense; the row or run is named.
@@ -69,11 +75,12 @@ def runs_table(
     if "score" not in frame:
         given = {"goals": bool(goals) and "goal" not in frame, "halflife": halflife is not None}
         given |= {"start-score": start_score is not None, "fewest": fewest != FEWEST_GAMES}
+        given["centred"] = centred
         if idle := [name for name, asked in given.items() if asked]:
             raise UserError(f"--{idle[0]} is for rows along runs: {missing(frame, 'score')}")
     frame = with_batch(frame.reset_index(drop=True))
     table = (
-        _of_curves(frame, goals, halflife, start_score, lower, fewest)
+        _of_curves(frame, goals, halflife, start_score, lower, fewest, centred)
         if "score" in frame
         else _of_runs(frame, goals)
     )
@@ -135,6 +142,7 @@ class Rule(NamedTuple):
     sign: float
     """-1 where the lower score is the better one."""
     fewest: int
+    centred: bool
 
     def crossing(self, x: Floats, smoothed: Floats, score: float) -> float | None:
         """First x at which `smoothed`, of scores times `sign`, reaches `score`."""
@@ -148,6 +156,7 @@ def _of_curves(
     start_score: float | None,
     lower: bool,
     fewest: int,
+    centred: bool,
 ) -> pd.DataFrame:
     if not goals:
         raise UserError("rows with a score are curves: say which scores count, --goals 100 200")
@@ -172,7 +181,7 @@ def _of_curves(
     halflife = float(frame["observations"].max()) / SMOOTHED_OVER if halflife is None else halflife
     if not 0 < halflife < math.inf:
         raise UserError(f"the half-life must be a positive number of observations, got {halflife:g}")
-    rule = Rule(goals, halflife, start_score, -1.0 if lower else 1.0, fewest)
+    rule = Rule(goals, halflife, start_score, -1.0 if lower else 1.0, fewest, centred)
     per_run = ["batch", "num_envs", "rollout", *(name for name in ("learning_rate", "seed") if name in frame)]
     keys = [name for name in ([FILE, "run"] if "run" in frame else [FILE, *per_run]) if name in frame]
     rows: list[dict[str, Any]] = []
@@ -218,7 +227,7 @@ def _reached(run: pd.DataFrame, name: str, rule: Rule) -> list[dict[str, Any]]:
             + ("; if learning_rate changes along runs, put its first one into all rows" if apart else "")
         )
     x = scored["observations"].to_numpy()
-    smoothed = smooth(x, rule.sign * scored["score"].to_numpy(), rule.halflife)
+    smoothed = smooth(x, rule.sign * scored["score"].to_numpy(), rule.halflife, rule.centred)
     believed = np.searchsorted(x, x, side="right") >= rule.fewest
     x, smoothed = x[believed], smoothed[believed]
     start = 0.0 if rule.start_score is None else rule.crossing(x, smoothed, rule.start_score)
@@ -231,7 +240,7 @@ def _reached(run: pd.DataFrame, name: str, rule: Rule) -> list[dict[str, Any]]:
         spent_ = made if at is None else at
         row = {"id": name, "goal": goal, "observations": spent_, "censored": at is None}
         row |= {"updates": spent_ / int(first["batch"]), "peak": float(rule.sign * smoothed.max())}
-        row["reason"] = "" if at is None else _doubt(at, float(x[0]), rule.halflife)
+        row["reason"] = "" if at is None else _doubt(at, float(x[0]), rule)
         row |= {key: first[key] for key in ("batch", "num_envs", "rollout")}
         row |= {key: first.get(key, math.nan) for key in ("learning_rate", "seed")}
         if "noise_scale" in run and at is not None and start is not None:
@@ -241,11 +250,12 @@ def _reached(run: pd.DataFrame, name: str, rule: Rule) -> list[dict[str, Any]]:
     return rows
 
 
-def _doubt(at: float, first: float, halflife: float) -> str:
+def _doubt(at: float, first: float, rule: Rule) -> str:
     """Why a crossing is not where the goal was reached; "" where it is."""
     if at == first:
         return AT_FIRST
-    return f"{WITHIN} of {short(halflife)} observations" if at < LAGGED * halflife else ""
+    most, within = (CUT, WITHIN_CUT) if rule.centred else (LAGGED, WITHIN)
+    return f"{within} of {short(rule.halflife)} observations" if at < most * rule.halflife else ""
 
 
 def _readings(run: pd.DataFrame) -> pd.DataFrame:

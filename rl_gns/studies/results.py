@@ -244,15 +244,18 @@ def _measured(
     )
 
 
-def smoothed_scores(episodes: pd.DataFrame, halflife: float) -> tuple[np.ndarray, np.ndarray]:
-    """Observations at which games ended and the score smoothed until there, from the game on that is believed first.
+def smoothed_scores(
+    episodes: pd.DataFrame, halflife: float, centred: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Observations at which games ended and the score smoothed there, from the game on that is believed first.
 
     Args:
         episodes: a run's games, columns observations and score.
         halflife: of the smoothing, in observations.
+        centred: whether to average over both sides, as `analysis.smooth` does; the runs themselves never do.
     """
     x, score = episodes["observations"].to_numpy(dtype=float), episodes["score"].to_numpy(dtype=float)
-    smoothed = smooth(x, score, halflife)
+    smoothed = smooth(x, score, halflife, centred)
     believed = np.searchsorted(x, x, side="right") >= FEWEST_GAMES
     return x[believed], smoothed[believed]
 

@@ -1,14 +1,18 @@
-"""How far a study's fronts depend on how its scores were smoothed: the same runs, read with shorter half-lives.
+"""How far a study's fronts depend on how its scores were smoothed: the same runs, read with other averages.
 
 A goal is reached when the smoothed score crosses it (McCandlish et al. 2018, A.3: the constant was chosen by hand for
 each task and is not printed). A smoothed score lags: one that rises steadily crosses half-life / ln 2 observations late
 (the mean age of what it averages), whatever the batch. S = S_min + (E_min + lag)/B is a hyperbola like any other, so
 the lag shows in no residual, only in E_min and B_crit = E_min/S_min. A shorter half-life lags less and is crossed by
 luck more often. Longer ones can't be read: a run stops where its own smoothed score met the last goal.
+
+A centred average of as many games is not late (`analysis.smooth`). Only a run that ends where its trailing average met
+the last goal has it cut short there, which leaves it a ninth of the lag.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -24,13 +28,24 @@ from rl_gns.studies.study import Study
 
 SHARES = (1.0, 0.5, 0.25)
 """Of the study's own half-life."""
-SHOWN = ("s_min", "e_min", "b_crit", "b_crit_low", "b_crit_high", "rms_log_residual")
+AVERAGES = ("trailing", "centred")
+SHOWN = (
+    "s_min",
+    "e_min",
+    "e_min_low",
+    "e_min_high",
+    "b_crit",
+    "b_crit_low",
+    "b_crit_high",
+    "rms_log_residual",
+)
 
 
 def smoothing_table(
     study: Study, outcomes: Mapping[str, Outcome], seed: int = 0, bootstrap: int = 1000
 ) -> pd.DataFrame:
-    """The fronts anew from every finished run's games, smoothed with each of `SHARES` of the study's half-life.
+    """The fronts anew from every finished run's games, smoothed with each of `SHARES` of the study's half-life, by
+    trailing and by centred averages.
 
     Args:
         study: the study.
@@ -39,10 +54,10 @@ def smoothing_table(
         bootstrap: replicas.
 
     Returns:
-        One row per rollout, goal and halflife (observations): lag, by which a steadily rising score crosses late
-        (observations, in e_min); s_min, e_min, b_crit with _low and _high, rms_log_residual as `fits.Fits.fronts` has
-        them, NaN where a front can't be told; points, the runs it rests on. The best learning rate is chosen anew.
-        Empty where no run has finished.
+        One row per rollout, goal, average and halflife (observations): lag, by which a steadily rising score crosses
+        late (observations, in e_min), 0 of a centred average; s_min, e_min and b_crit with _low and _high,
+        rms_log_residual as `fits.Fits.fronts` has them, NaN where a front can't be told; points, the runs it rests on.
+        The best learning rate is chosen anew. Empty where no run has finished.
     """
     table = study.table(outcomes)
     done = table[table["status"] == "done"]
@@ -51,18 +66,20 @@ def smoothing_table(
         episodes = study.read(run, "episodes", outcomes[run.id])
         games[run.id] = episodes[episodes["observations"] <= study.spec.budget(run.batch)]
     rows = []
-    for halflife in (share * study.spec.halflife for share in SHARES):
-        again = reread(done, {name: smoothed_scores(episodes, halflife) for name, episodes in games.items()})
-        for (rollout, goal), cell in best_points(again).groupby(["rollout", "goal"]):
+    for average, share in itertools.product(AVERAGES, SHARES):
+        halflife, centred = share * study.spec.halflife, average == "centred"
+        scores = {name: smoothed_scores(episodes, halflife, centred) for name, episodes in games.items()}
+        for (rollout, goal), cell in best_points(reread(done, scores)).groupby(["rollout", "goal"]):
             front = fit_front(
                 cell["batch"], cell["updates"], cell["censored"].to_numpy(bool), seed, bootstrap
             )
+            row = {"rollout": rollout, "goal": goal, "average": average, "halflife": halflife}
+            row["lag"] = 0.0 if centred else halflife / math.log(2)
             found = {name: number(getattr(front, name)) for name in SHOWN}
-            row = {"rollout": rollout, "goal": goal, "halflife": halflife, "lag": halflife / math.log(2)}
             rows.append({**row, **found, "points": front.points})
-    names = ["rollout", "goal", "halflife", "lag", *SHOWN, "points"]
-    found_all = pd.DataFrame(rows, columns=names)
-    return found_all.sort_values(names[:3], ascending=[True, True, False], ignore_index=True)
+    names = ["rollout", "goal", "average", "halflife", "lag", *SHOWN, "points"]
+    ordered = pd.DataFrame(rows, columns=names)
+    return ordered.sort_values(names[:4], ascending=[True, True, False, False], ignore_index=True)
 
 
 def reread(done: pd.DataFrame, scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:

@@ -36,6 +36,32 @@ def test_smooth_equals_slow_twin(rows, halflife):
     assert smooth(x, s, halflife) == pytest.approx(smooth_slowly(x, s, halflife), rel=1e-9, abs=1e-9)
 
 
+@given(games, halflives)
+def test_a_centred_average_equals_its_slow_twin(rows, halflife):
+    x, s = [r[0] for r in rows], [r[1] for r in rows]
+    weights = [[2.0 ** (-2 * abs(x_i - x_j) / halflife) for x_j in x] for x_i in x]
+    slow = [sum(w * s_j for w, s_j in zip(row, s, strict=True)) / sum(row) for row in weights]
+    assert smooth(x, s, halflife, centred=True) == pytest.approx(slow, rel=1e-9, abs=1e-9)
+
+
+def test_a_centred_average_is_not_late_and_as_smooth():
+    x = np.arange(20_000.0)
+    inner, late = slice(5_000, 15_000), 100 / np.log(2)
+    ramp = smooth(x, x, 100, centred=True)[inner]
+    assert ramp == pytest.approx(x[inner], abs=1e-6)
+    assert smooth(x, x, 100)[inner] == pytest.approx(x[inner] - late, abs=1)
+    noise = np.random.default_rng(0).normal(size=x.size)
+    both = [smooth(x, noise, 100, centred)[inner].std() for centred in (False, True)]
+    assert both[1] / both[0] == pytest.approx(1, abs=0.15)
+    impulse = (x == 10_000).astype(float)
+    squares = [(smooth(x, impulse, 100, centred) ** 2).sum() for centred in (False, True)]
+    assert squares[1] == pytest.approx(squares[0], rel=0.01)
+
+
+def test_no_games_have_no_average():
+    assert smooth([], [], 10, centred=True).shape == (0,)
+
+
 @given(games, halflives, st.floats(-60, 60))
 def test_crossing_equals_slow_twin(rows, halflife, goal):
     x, s = [r[0] for r in rows], [r[1] for r in rows]

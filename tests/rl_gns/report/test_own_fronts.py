@@ -136,8 +136,32 @@ def test_goals_that_were_reached_too_early_are_told() -> None:
     lag = [line for line in said if line.startswith("goal 20: ")]
     assert len(lag) == 2
     assert lag[1].startswith("goal 20: careful: 3 of 3 runs reached it within 15 half-lives of 100 ")
-    assert lag[1].endswith(f"better --halflife {np.floor(table['observations'][2] / 15):.0f} or less")
+    assert lag[1].endswith(
+        f"better --centred, or --halflife {np.floor(table['observations'][2] / 15):.0f} or less"
+    )
     assert len([line for line in said if line.startswith("goal 60: ")]) == 1
+
+
+def test_a_centred_average_is_too_early_only_at_the_start_and_not_late() -> None:
+    x = np.arange(10, 6001, 10)
+    curves = pd.concat(
+        pd.DataFrame({"batch": batch, "observations": x, "score": x / 60}) for batch in (2, 4, 8)
+    )
+    goals = [4.5, 20, 60]
+    trailing, centred = (runs_table(curves, goals, halflife=200, centred=both) for both in (False, True))
+    assert centred.groupby("goal")["reason"].unique().map(list).to_dict() == {
+        4.5: ["within 1.5 half-lives of 200 observations"],
+        20: [""],
+        60: [""],
+    }
+    later = centred[centred["goal"] > 5]
+    assert later["observations"].to_numpy() == pytest.approx(60 * later["goal"].to_numpy(), abs=1)
+    late = trailing["observations"] - centred["observations"]
+    assert late[trailing["goal"] == 60].to_numpy() == pytest.approx(200 / np.log(2), rel=0.05)
+    assert 225 <= centred["observations"].min() < 240  # 150 x 1.5
+    lines = [line for line in text(fit(centred, bootstrap=20)).split("\n\n") if "careful" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("too near to the start for a centred average: better --halflife 150 or less")
 
 
 @pytest.fixture
@@ -185,10 +209,23 @@ def test_options_get_where_they_say(
     monkeypatch.setattr(fitting, "fit", quick)
     words = ["fronts", str(path), "--columns", "batch=B", "updates=n"]
     main(
-        [*words, "--goals", "-3", "-2", "--halflife", "50", "--start-score", "-4", "--lower", "--fewest", "7"]
+        [
+            *words,
+            "--goals",
+            "-3",
+            "-2",
+            "--halflife",
+            "50",
+            "--start-score",
+            "-4",
+            "--lower",
+            "--fewest",
+            "7",
+            "--centred",
+        ]
     )
-    assert asked == {"table": ((-3, -2), 50, -4, True, 7), "fit": (0, True)}
+    assert asked == {"table": ((-3, -2), 50, -4, True, 7, True), "fit": (0, True)}
     assert capsys.readouterr().out.endswith(f"figure: {tmp_path / 'runs-fronts.png'}\n")
     main([*words, "--seed", "5", "--figure", str(tmp_path / "other.svg")])
-    assert asked == {"table": ((), None, None, False, 20), "fit": (5, False)}
+    assert asked == {"table": ((), None, None, False, 20, False), "fit": (5, False)}
     assert capsys.readouterr().out.endswith(f"figure: {tmp_path / 'other.svg'}\n")

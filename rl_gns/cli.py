@@ -87,6 +87,7 @@ class Eval:
         """Play and print."""
         from rl_gns.training.evaluate import MAX_DECISIONS, evaluate
         from rl_gns.training.saved import load_run
+        from rl_gns.training.seeing import Seeing
 
         run = load_run(self.run_dir)
         if run.config.env.startswith("moba:"):
@@ -96,6 +97,7 @@ class Eval:
             return
         if self.against is not None:
             raise UserError(f"--against is for moba: {run.config.env} has no other side")
+        seeing = Seeing()
         games = evaluate(
             run,
             10 if self.episodes is None else self.episodes,
@@ -105,6 +107,7 @@ class Eval:
             device=self.device,
             checkpoint=self.checkpoint,
             max_decisions=MAX_DECISIONS if self.max_decisions is None else self.max_decisions,
+            seeing=seeing,
         )
         for i, game in enumerate(games):
             print(f"game {i}: score {game.score:g} in {game.length:,.0f} decisions")
@@ -112,6 +115,8 @@ class Eval:
         print(
             f"mean {sum(scores) / len(scores):.2f}, least {scores[0]:g}, most {scores[-1]:g}, {len(scores)} games"
         )
+        if line := str(seeing):
+            print(line)
         if self.video is not None:
             print(f"video: {self.video}")
 

@@ -18,6 +18,7 @@ from rl_gns.errors import UserError
 from rl_gns.training.device import pick_device
 from rl_gns.training.playing import check_video, load_weights
 from rl_gns.training.saved import Run
+from rl_gns.training.seeing import Seeing
 
 FRAMES_PER_SECOND = {"atari": 15}  # decisions per second of play: 60 Hz, four frames a decision
 PARALLEL = 16
@@ -42,6 +43,7 @@ def evaluate(
     device: str = "cpu",
     checkpoint: Path | None = None,
     max_decisions: int = MAX_DECISIONS,
+    seeing: Seeing | None = None,
 ) -> list[Game]:
     """Play `episodes` games with a checkpoint's policy, `seed` and their number decide how they go.
 
@@ -57,6 +59,7 @@ def evaluate(
         device: where the network runs.
         checkpoint: a file of `checkpoints` or `kept`. Default: the newest.
         max_decisions: in one game, >= 1; a Gymnasium task without a time limit may never end.
+        seeing: adds up how far actions depend on what is seen, over all decisions of the games.
 
     Raises:
         UserError: no checkpoint or another run's, episodes or max_decisions < 1, a negative seed, no such device, a
@@ -83,6 +86,7 @@ def evaluate(
             video if low == 0 else None,
             device,
             max_decisions,
+            seeing,
         )
     return games
 
@@ -101,6 +105,7 @@ def _play(
     video: Path | None,
     device: str,
     max_decisions: int,
+    seeing: Seeing | None,
 ) -> list[Game]:
     options = {**run.config.environment_options(), "start_spread": 0}
     kind = run.config.env.partition(":")[0]
@@ -138,6 +143,9 @@ def _play(
                 film.show(picture)
             seen = memory.with_obs(env.observation())
             distribution, _ = policy(seen)
+            if seeing is not None:
+                playing = [i not in games for i in range(env.num_streams)]
+                seeing.add(distribution, torch.tensor(playing, device=env.device))
             memory.keep(seen)
             step = env.step(distribution.mode() if deterministic else distribution.sample(generator))
             memory.forget(step.terminated | step.truncated)

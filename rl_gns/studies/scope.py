@@ -111,9 +111,9 @@ def coverage(scope: Scope) -> str:
     if scope.task is None:
         return "none of the paper's tasks in its data: no whole run to compare with"
     theirs = scope.published()["goal"]
-    if goals and goals[0] <= theirs.min() and goals[-1] >= 0.8 * theirs.max():
-        return ""
-    return f"goals reach {goals[-1]:g} of the paper's {theirs.max():g}"
+    if goals[-1] < 0.8 * theirs.max():
+        return f"goals reach {goals[-1]:g} of the paper's {theirs.max():g}"
+    return "" if goals[0] <= theirs.min() else f"goals begin at {goals[0]:g}, the paper's at {theirs.min():g}"
 
 
 def of_study(

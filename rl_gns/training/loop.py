@@ -41,6 +41,7 @@ from rl_gns.training.measuring import MeasuringBackward
 from rl_gns.training.memory import chunk_that_fits, pass_bytes, refuse_if_too_big
 from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
+from rl_gns.training.playing import load_weights
 from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.sharing import join_states, own_state, shared_out, variance
 from rl_gns.training.sources import put_back
@@ -352,14 +353,15 @@ class Trainer:
         """Go on from a `state_dict` of a trainer with the same configuration.
 
         Raises:
-            UserError: it was made by another number of processes, holds no games, or its chunk does not fit here.
+            UserError: it was made by another number of processes, or of another network, holds no games, or its chunk
+                does not fit here.
         """
         own = own_state(state["env"], self.ranks)
         if not own:
             raise UserError(
                 f"this checkpoint holds no games, as {self.config.env} can't be snapshotted: start a new run"
             )
-        self.policy.load_state_dict(state["policy"])
+        load_weights(self.policy, state)
         self.optimizer.load_state_dict(state["optimizer"])
         drawn = self.config.seed, state["counts"][0]
         put_back(self.generator, state["generator"], *drawn)

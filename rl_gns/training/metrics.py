@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS noise_parts ("update" INTEGER, observations INTEGER, 
 CREATE TABLE IF NOT EXISTS ladder ("update" INTEGER, observations INTEGER, opponent TEXT, games REAL, wins REAL,
     score REAL, rating REAL, rating_deviation REAL, opponent_rating REAL);
 """
+_METRICS = f'("update", {", ".join(COLUMNS)})'
+"""By name: a column that an older version lacked was added at the end, wherever it stands in COLUMNS."""
 TABLES = ("metrics", "timing", "episodes", "noise_parts", "ladder")
 
 
@@ -75,7 +77,7 @@ class MetricsWriter:
     def _guard(self, statement: str, values: tuple[float | int | str | None, ...] = ()) -> None:
         try:
             self._db.execute(statement, values)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:  # also of a file that is damaged, or no database
             raise RunStopped(f"{self.path} could not be written: {error}; what it held is kept") from error
 
     def write(
@@ -100,7 +102,7 @@ class MetricsWriter:
         """
         self._guard("BEGIN IMMEDIATE")
         try:
-            self._insert("metrics", (update, *(_number(row.get(name)) for name in COLUMNS)))
+            self._insert("metrics", (update, *(_number(row.get(name)) for name in COLUMNS)), _METRICS)
             self._insert("timing", (update, *(_number(timing.get(name)) for name in TIMING)))
             for episode in episodes:
                 self._insert("episodes", (update, *episode))
@@ -114,8 +116,8 @@ class MetricsWriter:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _insert(self, table: str, values: tuple[float | int | str | None, ...]) -> None:
-        self._guard(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+    def _insert(self, table: str, values: tuple[float | int | str | None, ...], names: str = "") -> None:
+        self._guard(f"INSERT INTO {table} {names} VALUES ({', '.join('?' * len(values))})", values)
 
     def write_ladder(self, update: int, observations: int, rows: Iterable[tuple[str | float, ...]]) -> None:
         """Append rows (opponent, games, wins, score, rating, its deviation, opponent's rating), in one transaction."""

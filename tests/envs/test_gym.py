@@ -131,3 +131,10 @@ def test_a_picture_that_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None
 def test_environments_of_one_batch_begin_differently() -> None:
     with envs.make("gym:CartPole-v1", 8, seed=3) as env:
         assert len(env.reset().unique(dim=0)) == 8
+
+
+def test_a_reset_with_a_seed_is_that_of_an_environment_of_the_seed() -> None:
+    with envs.make("gym:CartPole-v1", 2, seed=3) as env, envs.make("gym:CartPole-v1", 2, seed=5) as other:
+        wanted = other.reset()
+        assert torch.equal(env.reset(5), wanted)
+        assert torch.equal(env.reset(), wanted)

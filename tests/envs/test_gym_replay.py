@@ -14,6 +14,7 @@ from gymnasium.utils import EzPickle
 
 import envs
 from envs.batched import EnvError
+from envs.gym_replay import Replayed, Snapshot
 
 
 class Walk(gymnasium.Env[np.ndarray, int], EzPickle):
@@ -97,3 +98,20 @@ def test_a_restored_game_that_went_another_way_is_told() -> None:
         played(env, 50, seed=2)
         with pytest.raises(EnvError, match="can't be restored: played again"):
             other.load_state_dict(env.state_dict())
+
+
+def test_each_snapshot_proves_the_next_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    proven: list[bytes] = []
+    restore = Replayed.restore
+
+    def noted(task: Replayed, snapshot: Snapshot) -> bool:
+        proven.append(snapshot[-1].tobytes())
+        return restore(task, snapshot)
+
+    monkeypatch.setattr(Replayed, "restore", noted)
+    with envs.make("gym:Walk-v0", 3, seed=1) as env:
+        obs = env.reset().double()
+        for _ in range(4):
+            env.state_dict()
+    shown = [np.frombuffer(each, np.float64)[0] for each in proven]
+    np.testing.assert_allclose(shown, obs.flatten()[[0, 1, 2, 0]], rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ import envs
 import rl_gns
 from envs.batched import EnvError
 from rl_gns.errors import RunStopped, UserError
+from rl_gns.training.config import resolve
+from rl_gns.training.loop import Trainer
 
 LENGTH = 5
 
@@ -49,12 +52,13 @@ class Task(gymnasium.Env[np.ndarray, int]):
         self.steps += 1
         self.buffer[:] = self.steps
         if self.ways.get("elsewhere"):
-            self.buffer[1] = np.random.random()  # noqa: NPY002
+            self.buffer[1] = np.random.random() + random.random()  # noqa: NPY002
         if self.steps == self.ways.get("nan_at"):
             self.buffer[1] = np.nan
         first = int(self.np_random.integers(2))
         info = {"path": np.zeros(self.steps + 10 * first), "why": "wall" if first else 7, "n": {"a": 1}}
-        return self.buffer, 1.0, False, self.steps == LENGTH, info
+        won = self.steps == self.ways.get("wins_at")
+        return self.buffer, 1.0, won, self.steps == LENGTH, info
 
 
 @pytest.fixture
@@ -143,3 +147,56 @@ def test_a_restored_task_closes_the_one_it_replaces(task: Callable[..., str], mo
     assert len(closed) == 4
     with pytest.raises(EnvError):
         env.load_state_dict({"spec": "other", "return": [0]})
+
+
+def test_what_a_snapshots_proof_draws_is_put_back(task: Callable[..., str]) -> None:
+    with envs.make(task(elsewhere=True), 1) as env:
+        env.reset()
+        before = random.getstate()
+        with pytest.raises(EnvError, match="went two ways"):
+            env.state_dict()
+        assert random.getstate() == before
+
+
+def test_games_that_are_broken_off_by_a_reset_are_not_counted_on(task: Callable[..., str]) -> None:
+    with envs.make(task(), 2) as env:
+        env.reset()
+        env.step(torch.zeros(2, dtype=torch.int64))
+        env.reset()
+        for _ in range(LENGTH):
+            step = env.step(torch.zeros(2, dtype=torch.int64))
+        assert (step.score.tolist(), step.length.tolist()) == ([LENGTH] * 2, [LENGTH] * 2)
+
+
+def test_a_snapshot_of_more_tasks_is_refused(task: Callable[..., str]) -> None:
+    name = task()
+    with envs.make(name, 3) as three, envs.make(name, 2) as two:
+        three.reset()
+        two.reset()
+        with pytest.raises(EnvError, match=f"the snapshot is of 3 x {name}, not of 2 x"):
+            two.load_state_dict(three.state_dict())
+
+
+def test_a_game_that_ends_by_itself_at_its_time_limit_is_not_cut(task: Callable[..., str]) -> None:
+    with envs.make(task(wins_at=LENGTH), 2) as env:
+        env.reset()
+        for _ in range(LENGTH):
+            step = env.step(torch.zeros(2, dtype=torch.int64))
+        assert step.terminated.all()
+        assert not step.truncated.any()
+
+
+def test_a_game_that_was_cut_is_worth_its_last_observation_and_no_other(task: Callable[..., str]) -> None:
+    trainer = Trainer(resolve(config(task(), rollout=LENGTH + 1, device="cpu")))
+    try:
+        trainer.begin()
+        trainer.collector.collect(0)
+        with torch.no_grad():
+            worth = trainer.policy(torch.full((4, 2), float(LENGTH)))[1]
+            other = trainer.policy(torch.tensor([[0.0, 100.0]] * 4))[1]
+        torch.testing.assert_close(trainer.rollout.bootstrap[LENGTH - 1], worth)
+        assert not torch.allclose(worth, other)
+        trainer.rollout.bootstrap[LENGTH - 1] = 0
+        assert not trainer.rollout.bootstrap.any()
+    finally:
+        trainer.close()

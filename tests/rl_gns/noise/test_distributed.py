@@ -239,6 +239,61 @@ def test_the_mean_of_the_chunks_own_moments_is_another_number():
     assert sum(m.signal for m in halves) / 2 != pytest.approx(whole.signal, rel=1e-3)
 
 
+@pytest.fixture
+def beside(monkeypatch):
+    """beside(answers, gradient) -> the groups that are asked, as the second of two ranks; the first's part is given."""
+
+    def known(answers: list[Tensor], gradient: Tensor) -> list[Any]:
+        asked: list[Any] = []
+
+        def all_gather(into: list[Tensor], value: Tensor, group: Any = None) -> None:
+            asked.append(group)
+            into[0].copy_(answers.pop(0))
+            into[1].copy_(value)
+
+        def all_reduce(value: Tensor, group: Any = None) -> None:
+            asked.append(group)
+            value += gradient
+
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "get_world_size", lambda group=None: asked.append(group) or 2)
+        monkeypatch.setattr(dist, "all_gather", all_gather)
+        monkeypatch.setattr(dist, "all_reduce", all_reduce)
+        return asked
+
+    return known
+
+
+def test_the_ranks_of_a_group_are_asked_and_no_others(beside):
+    mine, theirs = torch.tensor([[3.0, 0.0], [4.0, 1.0]]), torch.tensor([[1.0, 2.0], [2.0, 0.0]])
+    asked = beside([torch.tensor([1, 4, 0]), torch.tensor([9.0])], theirs.flatten())
+    p, group = nn.Parameter(torch.zeros(2, 2)), object()
+    p.grad = mine.clone()
+    found = distributed_moments(mine.square().sum(), [p], group)
+    mean = (mine + theirs) / 2
+    assert list(found) == pytest.approx(list(moments([9.0, 26.0], mean.square().sum())))
+    assert torch.equal(p.grad, mean)
+    assert set(map(id, asked)) == {id(group)}
+
+
+def test_gradients_of_another_size_are_refused_before_they_are_averaged(beside):
+    beside([torch.tensor([2, 5, 0])], torch.ones(4))
+    p = nn.Parameter(torch.zeros(4))
+    p.grad = torch.ones(4)
+    with pytest.raises(ValueError, match="the ranks have 5, 4 gradient elements"):
+        distributed_moments(torch.ones(2), [p])
+    assert torch.equal(p.grad, torch.ones(4))
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 6), (torch.float32, 6), (torch.float64, 12)])
+def test_squares_are_summed_in_no_fewer_digits_than_gradients_have(dtype, digits):
+    p = nn.Parameter(torch.zeros(1000, dtype=dtype))
+    p.grad = torch.full((1000,), 1.1, dtype=dtype) * (1 + 1e-8)
+    exact = p.grad.double().square().sum()
+    found = accumulated_moments(exact.expand(3), [p])
+    assert found.signal == pytest.approx(float(exact), rel=10**-digits)
+
+
 def trainable(net: nn.Module) -> list[Tensor]:
     return [p for p in net.parameters() if p.requires_grad]
 

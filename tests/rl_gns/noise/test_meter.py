@@ -300,3 +300,25 @@ def test_what_was_read_before_a_restore_is_forgotten(fed):
     again.read()
     again.load_state_dict(meter.state_dict())
     assert again.read() == meter.read()
+
+
+def test_blocks_hold_their_readings_as_they_weigh():
+    """Of each block the share, Kish's number of readings, and the means of time, x and y, by hand."""
+    history, rng, rows = History(24.0, 2), np.random.default_rng(0), []
+    for _ in range(300):
+        x, y, duration = rng.normal(), rng.normal(), float(rng.integers(1, 4))
+        history.append(x, y, duration)
+        now = history.now
+        rows.append([now, -math.expm1(-math.log(2) * duration / 24), x, y])
+    read, table = history.read(), np.array(rows)
+    table[:, 1] *= 0.5 ** ((now - table[:, 0]) / 24)
+    begin = now - sum(block.span for block in history.blocks)
+    total = table[table[:, 0] > begin, 1].sum()
+    for block, *found in zip(history.blocks, *read, strict=True):
+        at, w, x, y = table[(table[:, 0] > begin) & (table[:, 0] <= block.end)].T
+        means = [(w @ each) / w.sum() for each in (at, x, y)]
+        assert found == pytest.approx([w.sum() / total, w.sum() ** 2 / (w @ w), *means])
+        assert begin + block.span == block.end
+        begin = block.end
+    assert max(read.readings) > 3
+    assert max(block.span for block in history.blocks) <= 24 / 2

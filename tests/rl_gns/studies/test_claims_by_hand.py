@@ -12,6 +12,7 @@ import pytest
 from rl_gns.analysis.aggregate import Interval
 from rl_gns.analysis.claims import Claim, over_tasks
 from rl_gns.analysis.fronts import Front
+from rl_gns.analysis.paper import paper_fronts, paper_noise_scale
 from rl_gns.report import overview
 from rl_gns.report.findings import findings
 from rl_gns.studies.axes import turning
@@ -20,7 +21,7 @@ from rl_gns.studies.fits import _front_row, best_points, fit
 from rl_gns.studies.front_claims import _contrast, _one_rate, _protocol, _rates, residuals
 from rl_gns.studies.noise_claims import _alike, _axes, _grown, _mean, _published
 from rl_gns.studies.predictors import EFFECT, _measured
-from rl_gns.studies.scope import Scope
+from rl_gns.studies.scope import Scope, cell_means, coverage, of_paper
 from rl_gns.studies.words import rounded
 
 NAN = math.nan
@@ -280,3 +281,71 @@ def test_a_published_line_without_plotted_points_has_no_e_min_to_compare():
     (found,) = _published(scope)
     assert found.code == "N1"
     assert "points" not in found.why
+
+
+def test_the_hardest_goal_of_a_rollout_is_the_last_whose_critical_batch_is_known():
+    fronts = {
+        (5, 1.0): front(),
+        (5, 2.0): front(None),
+        (20, 1.0): front(),
+        (20, 3.0): front(),
+        (80, 1.0): front(None),
+    }
+    scope = scope_of(fronts=fronts)
+    assert scope.hardest == [(5, 1.0), (20, 3.0)]
+
+
+def test_runs_are_named_by_study_and_the_papers_are_none():
+    points = pd.concat([points_of([10, 5]), points_of([20], goal=3.0)])
+    scope = scope_of(points, name="b")
+    assert scope.runs((5, 2.0)) == ["b/n1-s1", "b/n2-s1"]
+    assert scope.runs() == ["b/n1-s1", "b/n2-s1", "b/n4-s1"]
+    assert scope_of(points, owned=False).runs() == []
+
+
+def test_the_noise_at_a_goal_is_that_of_runs_that_met_it():
+    points = points_of([5, 10, 20], noise=lambda b: 10.0 * b)
+    points.loc[points["batch"] == 20, "censored"] = True
+    assert scope_of(points).noise((5, 2.0), "noise_scale").value == pytest.approx(math.sqrt(50 * 100))
+    assert scope_of(points.assign(noise_scale=NAN)).noise((5, 2.0), "noise_scale") is None
+
+
+def test_the_papers_noise_is_known_as_well_as_its_figures_can_be_read():
+    found = scope_of(owned=False).noise((5, 2.0), "noise_scale")
+    assert found.interval == pytest.approx((300, 300 / 1.08, 300 * 1.08), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("goals", "says"),
+    [
+        ([2.0, 480.0], ""),
+        ([2.0, 479.0], "goals reach 479 of the paper's 600"),
+        ([2.1, 600.0], "goals begin at 2.1, the paper's at 2"),
+    ],
+)
+def test_a_whole_run_reaches_from_the_papers_first_goal_to_four_fifths_of_its_last(goals, says):
+    fronts = {(5, goal): front() for goal in goals}
+    assert coverage(scope_of(fronts=fronts, task="breakout")) == says
+    assert coverage(scope_of(fronts=fronts)).startswith("none of the paper's tasks")
+
+
+def test_a_cells_mean_is_that_of_all_its_seeds_or_none():
+    points = points_of([10, 5, 20], seeds=(1, 2)).reset_index(drop=True)
+    points["updates"] = [1.0, math.e**2, math.e, math.e**3, 9.0, 9.0]
+    points.loc[5, "censored"] = True
+    found = cell_means(points)
+    assert found.to_numpy().tolist() == [pytest.approx([5, 2, 2]), pytest.approx([10, 1, 2])]
+    assert list(found.columns) == list(cell_means(points.assign(censored=True)).columns)
+
+
+def test_the_papers_markers_are_runs_of_its_rollout():
+    scope = of_paper("breakout", bootstrap=0)
+    theirs, table = paper_fronts().query("task == 'breakout'"), scope.fits.table
+    assert (table["num_envs"] * 5 - table["batch"]).abs().max() < 5
+    for ours, name in (("batch", "batch_observations"), ("updates", "updates"), ("goal", "goal")):
+        assert table[ours].tolist() == pytest.approx(theirs[name].tolist()), ours
+    assert table["observations"].tolist() == pytest.approx((table["batch"] * table["updates"]).tolist())
+    known = paper_noise_scale().set_index(["task", "goal"])["simple_noise_scale"]["breakout"]
+    assert table["noise_scale"].tolist() == pytest.approx(known[table["goal"]].tolist(), nan_ok=True)
+    assert (scope.atari, scope.owned, scope.task) == (True, False, "breakout")
+    assert not of_paper("dota_1v1", bootstrap=0).atari

@@ -265,6 +265,24 @@ def test_intervals_over_seeds_hold_the_truth(strata: int, seeds: int, apart: flo
     assert held / 300 >= 0.91
 
 
+@pytest.mark.parametrize(
+    ("means", "apart", "spread", "freedom"),
+    [
+        ([0.0, 1.0, 2.0, 3.0], 0.1, 2 * 5 / 3, 3),  # of strata: 2 Σ (m - 1.5)² / (4 - 1)
+        ([0.0, 0.1, 0.2, 0.3], 1.0, 2.0, 4),  # of seeds: 8 apart² / (8 - 4)
+        ([0.0, 1.0, 5.0], 0.1, (2 * 14 + 0.06) / 5, 5),  # three strata are too few, and all values are alike
+    ],
+)
+def test_the_spread_is_the_larger_mean_square_with_its_own_freedom(
+    means: list[float], apart: float, spread: float, freedom: int
+) -> None:
+    logs = np.array([mean + side for mean in means for side in (apart, -apart)])
+    found = over_seeds(pd.Series(np.exp(logs)), pd.Series(np.repeat(means, 2)), 0.9)
+    far = float(stdtrit(freedom, 0.95)) * math.sqrt(spread / logs.size)
+    wanted = [logs.mean(), logs.mean() - far, logs.mean() + far]
+    assert np.log(found) == pytest.approx(wanted)
+
+
 def test_unknown_values_are_left_out_and_one_alone_has_no_interval() -> None:
     found = over_seeds(pd.Series([2.0, np.nan, 0.0, 8.0, -1.0]), pd.Series([1, 1, 2, 2, 3]))
     assert found.value == pytest.approx(4)

@@ -11,6 +11,8 @@ import pytest
 from rl_gns.studies import speed
 from rl_gns.studies.speed import estimate
 from rl_gns.studies.study import Study
+from rl_gns.training import loop
+from rl_gns.training.config import TrainConfig
 
 PATIENT = """
 env = "gym:CartPole-v1"
@@ -39,6 +41,29 @@ seeds = [1]
 learning_rate = [1e-3]
 """
 )
+
+
+def test_a_speed_is_that_of_later_updates_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first update that takes 10 s, and updates of 40 observations in 0.125 s: the fourth ends what is timed."""
+    clock, made = [0.0], []
+
+    class Clocked:
+        def __init__(self, config: TrainConfig) -> None:
+            made.append((config.threads, config.start_spread))
+            self.observations = 0
+
+        def update(self) -> None:
+            clock[0] += 0.125 if self.observations else 10.0
+            self.observations += 40
+
+        def close(self) -> None:
+            made.append("closed")
+
+    monkeypatch.setattr(loop, "Trainer", Clocked)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    assert speed.speed(TrainConfig(threads=8, start_spread=4500), 0.4) == 320
+    assert speed.speed(TrainConfig(start_spread=None), 0.4) == 320
+    assert made == [(1, 0), "closed", (1, None), "closed"]
 
 
 def test_rates_that_follow_are_priced_too(

@@ -209,8 +209,11 @@ def test_a_checkpoint_of_another_run(
 ) -> None:
     main(["train", "gym:Acrobot-v1", "--num-envs", "4", *QUICK, "--out", str(tmp_path / "other")])
     other = sorted((tmp_path / "other" / "checkpoints").glob("*.ckpt"))[-1]
-    code, line = failure(["eval", str(finished), "--checkpoint", str(other)], capsys)
-    assert (code, line) == (2, "rl-gns: the checkpoint is not of this run: its network is another one")
+    said = (2, "rl-gns: the checkpoint is not of this run: its network is another one")
+    assert failure(["eval", str(finished), "--checkpoint", str(other)], capsys) == said
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copy(other, tmp_path / "run" / "checkpoints" / "000000000700.ckpt")
+    assert failure(["train", "--resume", "--out", str(tmp_path / "run")], capsys) == said
 
 
 def test_a_run_can_be_made_longer(finished: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,3 +145,13 @@ def test_a_runs_rows_hold_its_own_rating_and_each_scripts() -> None:
         for s in wanted.standings
     ]
     assert len({row[-1] for row in rows} | {own.mean}) == 5
+
+
+def test_a_run_that_goes_on_climbs_at_the_next_multiple_as_if_it_had_never_stopped() -> None:
+    trainer: Any = SimpleNamespace(observations=750, config=TrainConfig(ladder_every=700))
+    climber = ladder.Climber(trainer)
+    assert not climber.due
+    trainer.observations = 1399
+    assert not climber.due
+    trainer.observations = 1400
+    assert climber.due

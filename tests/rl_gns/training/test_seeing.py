@@ -22,7 +22,9 @@ ALL = torch.ones(2, dtype=torch.bool)
 
 def added(*rows: list[float]) -> Seeing:
     seeing = Seeing()
-    seeing.add(Categorical(torch.tensor(rows).clamp_min(1e-30).log()), torch.ones(len(rows), dtype=torch.bool))
+    seeing.add(
+        Categorical(torch.tensor(rows).clamp_min(1e-30).log()), torch.ones(len(rows), dtype=torch.bool)
+    )
     return seeing
 
 

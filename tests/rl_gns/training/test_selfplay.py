@@ -219,6 +219,7 @@ def test_who_takes_over_a_game_does_not_remember_it_as_another_network_did() -> 
     play.snapshot_if_due(policy, 200)
     assert 0 not in play.pool.weights
     assert play.playing[1::2] == [1, 1]
+    assert play.odds[::2] == [0.0, 0.0]
     forgotten = (play._memory.state == 0).all(1)
     assert torch.equal(forgotten.nonzero().squeeze(1), play.theirs.view(4, 3)[::2].flatten())
     assert (play._memory.state[~forgotten] == 1).all()

@@ -45,6 +45,15 @@ def test_a_win_takes_what_the_odds_at_the_draw_make_it_worth_and_an_heirs_nothin
         assert p == pytest.approx(present[member])
 
 
+def test_half_of_the_games_are_the_scripts_in_equal_parts(play: SelfPlay) -> None:
+    play.scripts = [None, None]  # type: ignore[list-item]
+    drawn = [play._draw() for _ in range(2000)]
+    counts = [sum(member == who for member, _ in drawn) for who in (0, -1, -2)]
+    assert counts == pytest.approx([1000, 500, 500], abs=90)
+    assert {odds for member, odds in drawn if member < 0} == {0.0}
+    assert {odds for member, odds in drawn if member == 0} == {1.0}
+
+
 def test_several_multiples_passed_at_once_are_one_snapshot(play: SelfPlay) -> None:
     policy, taken = nn.Linear(1, 1), []
     for observations in (99, 100, 150, 420, 430, 499, 500):

@@ -156,7 +156,12 @@ def test_worlds_are_shared_out_by_number() -> None:
     [
         ({"env": "gym:CartPole-v1"}, "can't be shared by 2 processes"),
         ({"num_envs": 9, "noise_groups": 3, "past_share": 0.0}, "must divide num_envs=9 and noise_groups=3"),
+        (
+            {"num_envs": 12, "noise_groups": 3, "past_share": 0.0},
+            "must divide num_envs=12 and noise_groups=3",
+        ),
         ({"noise_parts": "policy"}, "measured by one process"),
+        ({"correlation_every": 1}, "measured by one process"),
     ],
 )
 def test_what_can_not_be_shared(settings: dict[str, Any], words: str) -> None:
@@ -227,3 +232,51 @@ def test_a_batch_systems_world_size_alone_is_not_torchruns(monkeypatch: pytest.M
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     monkeypatch.setenv("MASTER_PORT", "1")
     assert sharing.by_torchrun()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert not sharing.by_torchrun()
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_processes_are_together_for_as_long_as_a_run_lasts(
+    monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(sharing, "by_torchrun", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(sharing.torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(sharing.torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(sharing.torch.cuda, "set_device", done.append)
+    monkeypatch.setattr(sharing.dist, "init_process_group", lambda how, timeout: done.append((how, timeout)))
+    monkeypatch.setattr(sharing.dist, "destroy_process_group", lambda: done.append("over"))
+    with pytest.raises(RuntimeError), sharing.together():
+        raise RuntimeError
+    how = [1, ("cpu:gloo,cuda:nccl", sharing.PATIENCE)] if gpus else [("gloo", sharing.PATIENCE)]
+    assert done == [*how, "over"]
+
+
+def test_a_group_that_was_there_before_a_run_outlasts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(sharing, "by_torchrun", lambda: True)
+    monkeypatch.setattr(sharing, "Ranks", Two)
+    monkeypatch.setattr(sharing.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(sharing.dist, "init_process_group", lambda *_, **__: done.append("begun"))
+    monkeypatch.setattr(sharing.dist, "destroy_process_group", lambda: done.append("over"))
+    with sharing.together() as ranks:
+        assert ranks.rank == 1
+    assert done == []
+
+
+def test_the_variance_of_two_processes_values_is_that_of_all() -> None:
+    mine, others = torch.tensor([1.0, 4.0]), torch.tensor([2.0, 9.0, 11.0])
+    both = torch.cat([mine, others])
+
+    class One(Ranks):
+        def __init__(self) -> None:
+            self.count, self.rank = 2, 0
+            around = (others.double() - both.double().mean()).square().sum()
+            self.theirs = [torch.tensor([3.0, 22.0], dtype=torch.float64), around]
+
+        def sum(self, value: torch.Tensor) -> torch.Tensor:
+            return value + self.theirs.pop(0)
+
+    assert float(sharing.variance(mine, One())) == pytest.approx(float(both.var()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from types import ModuleType
+import math
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from agents import a2c, ppo
 from agents.optimizers import RMSpropTF
 from agents.ranks import ALONE
 from agents.rollout import Batch
+from rl_gns.training.collecting import why_not_finite
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer, _explained_variance, algorithm_settings
 from rl_gns.training.tally import Tally
@@ -69,8 +71,9 @@ def test_an_update_uses_its_own_gradient_alone(algo: str, budget: float) -> None
     assert torch.equal(*found)
 
 
-def test_games_are_stamped_with_the_observation_at_which_they_end() -> None:
-    trainer = cartpole(algo="ppo", rollout=64, minibatches=1)
+@pytest.mark.parametrize("overlap", ["none", "learn"])
+def test_games_are_stamped_with_the_observation_at_which_they_end(overlap: Any) -> None:
+    trainer = cartpole(algo="ppo", rollout=64, minibatches=1, overlap=overlap, threads=1)
     wanted = []
     for _ in range(3):
         before = trainer.observations
@@ -79,6 +82,20 @@ def test_games_are_stamped_with_the_observation_at_which_they_end() -> None:
         wanted += [(before + 4 * (t + 1), i) for t, i in ended.nonzero().tolist()]
     assert wanted
     assert [game[:2] for game in trainer.take_row()[1]] == wanted
+    trainer.close()
+
+
+@pytest.mark.parametrize(
+    ("reward", "obs", "says"),
+    [
+        (math.nan, math.inf, "a reward of the environment is not finite"),
+        (0.0, math.inf, "an observation of the environment is not finite"),
+        (0.0, 0.0, "the loss is no longer finite; try a smaller learning_rate"),
+    ],
+)
+def test_what_is_not_finite_is_named(reward: float, obs: float, says: str) -> None:
+    rollout: Any = SimpleNamespace(reward=torch.tensor([0.0, reward]), obs=torch.tensor([[obs, 0.0]]))
+    assert why_not_finite(rollout).startswith(says)
 
 
 def test_explained_variance_a_rows_means_and_the_score_of_the_last_hundred_games() -> None:

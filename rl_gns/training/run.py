@@ -132,6 +132,13 @@ def _follow(config: TrainConfig, path: Path, resume: bool) -> Run:
     return Run(path, config)
 
 
+def _save_settings(config: TrainConfig, path: Path) -> None:
+    try:
+        configs.save(config, path / "config.toml", _facts())
+    except OSError as error:
+        raise RunStopped(f"{path / 'config.toml'} could not be written: {error.strerror}") from error
+
+
 def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
     with _training(config) as (trainer, stop):
         if not resume:
@@ -139,12 +146,11 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
                 trainer.begin()
             except envs.EnvError as error:  # now, and not when the first checkpoint is due
                 raise UserError(str(error)) from None
-        try:
-            configs.save(config, path / "config.toml", _facts())
-        except OSError as error:
-            raise RunStopped(f"{path / 'config.toml'} could not be written: {error.strerror}") from error
+        if not resume:
+            _save_settings(config, path)
         writer = MetricsWriter(path / "metrics.db")
         if resume and not checkpoint.files(path / "checkpoints"):
+            _save_settings(config, path)
             console.print(
                 f"{path} was stopped before its first checkpoint: starting at the beginning", highlight=False
             )
@@ -166,6 +172,7 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
             if of_another_kind(trainer.generator, state["generator"]):
                 line = f"{path} was trained on another kind of device: random numbers begin anew on {trainer.device}"
                 console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
+            _save_settings(config, path)  # only now: settings that the run can't go on with leave its own as they were
             writer.drop_after(trainer.updates)
             console.print(
                 f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False

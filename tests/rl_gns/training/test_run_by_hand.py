@@ -172,8 +172,14 @@ def test_a_checkpoint_that_lacks_something_is_of_another_version(
         raise KeyError("meter")
 
     monkeypatch.setattr(Trainer, "load_state_dict", lacking)
+    before = (made.path / "config.toml").read_bytes()
+    longer = dataclasses.replace(config, observations=80)
     with pytest.raises(UserError, match="lacks 'meter': it is of another version; start the run anew"):
-        run.train(config, made.path, resume=True, quiet=True)
+        run.train(longer, made.path, resume=True, quiet=True)
+    assert (made.path / "config.toml").read_bytes() == before, "it can't go on with them"
+    monkeypatch.undo()
+    run.train(longer, made.path, resume=True, quiet=True)
+    assert "observations = 80" in (made.path / "config.toml").read_text()
 
 
 @pytest.mark.parametrize("moved", [False, True])

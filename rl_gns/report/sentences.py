@@ -159,6 +159,26 @@ def equal_batch(fits: Fits) -> str:
     )
 
 
+def against(fits: Fits) -> str:
+    """What other studies' runs took to the hardest goal that they share with these, over what these took."""
+    lines = []
+    for other, all_of_it in fits.against.groupby("other", sort=False) if len(fits.against) else []:
+        goal = fits.hardest(all_of_it["goal"])
+        rows = all_of_it[all_of_it["goal"] == goal].sort_values(["rollout", "batch"])
+        several = rows["rollout"].nunique() > 1
+        parts = []
+        for _, row in rows.iterrows():
+            where = f" at a batch of {short(row['batch'])}"
+            where += f" and rollouts of {row['rollout']}" if several else ""
+            value = spread(row, "ratio", none="")
+            because = f" ({row['note']})" if value and row["note"] else ""
+            parts.append((value or row["note"]) + where + because)
+        lines.append(
+            f"To score {goal:g} {other} takes, in observations over what these runs take: {'; '.join(parts)}."
+        )
+    return " ".join(lines)
+
+
 def noise_scale(fits: Fits, judged: Sequence[Claim] = ()) -> str:
     """Whether the noise scale at equal score depends on the batch: claim N7, beside the ends of the hardest goal's.
 

@@ -18,6 +18,7 @@ from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.studies.words import counted, spread
 
+AGAINST = "Against other studies: observations to a goal"
 SMOOTHING = "Fronts by how the score is averaged: what a trailing average lags by is in E_min"
 
 
@@ -41,10 +42,11 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame, halflife: fl
         ("Critical number of environments, predicted", fits.predicted),
         ("Equal batch: updates, longer over shorter rollouts", fits.exchange.rename(columns=_RATIO)),
         ("Equal batch: the same over seeds, without a law", fits.equal_batch.rename(columns=_RATIO)),
+        (AGAINST, fits.against),
         ("Adaptive batch", fits.turning),
         ("Every cell, over seeds", fits.cells),
     ]
-    said = {SMOOTHING: sentences.smoothing(smoothing, halflife)}
+    said = {SMOOTHING: sentences.smoothing(smoothing, halflife), AGAINST: sentences.against(fits)}
     found = [
         Table(title, to_html(merged(frame)), said.get(title, "")) for title, frame in shown if len(frame)
     ]

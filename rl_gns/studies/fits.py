@@ -53,6 +53,8 @@ class Fits:
     """The runs that `predicted` rests on."""
     equal_batch: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     """The same over seeds and without a law, for each longer rollout: see `axes.equal_batch`."""
+    against: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    """Other studies' runs beside these, see `against.compare`."""
     lower: bool = False
     """Whether a lower score is the better one, and the lowest goal the hardest."""
     left_out: str = ""
@@ -73,6 +75,8 @@ class Fits:
             parts.append(titled(by_law, self.exchange))
         if len(self.equal_batch):
             parts.append(titled("Equal batch: the same over seeds, without a law", self.equal_batch))
+        if len(self.against):
+            parts.append(titled("Against other studies: observations to a goal", self.against, AGAINST_SHOWN))
         if self.prediction is not None:
             parts.append(
                 titled("Two axes, predicted: critical environments", self.predicted, PREDICTED_SHOWN)
@@ -93,6 +97,7 @@ class Fits:
             "rollouts",
             "exchange",
             "equal_batch",
+            "against",
             "predicted",
             "turning",
         )
@@ -102,6 +107,18 @@ class Fits:
         return {name: table for name, table in found.items() if len(table)}
 
 
+AGAINST_SHOWN = [
+    "other",
+    "rollout",
+    "goal",
+    "batch",
+    "observations",
+    "other_observations",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "note",
+]
 FRONT_SHOWN = [
     "rollout",
     "goal",
@@ -188,7 +205,7 @@ def fit(
         pd.DataFrame() if prediction is None else compare(rollout_law_of, prediction),
         prediction,
         pd.DataFrame(equal_batch(points)),
-        lower,
+        lower=lower,
     )
 
 

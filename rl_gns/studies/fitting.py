@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rl_gns.errors import UserError
+from rl_gns.studies.against import compare
 from rl_gns.studies.fits import Fits, fit
 from rl_gns.studies.predicted import predict
 from rl_gns.studies.results import Outcome
@@ -19,7 +20,7 @@ def fit_study(
     """Fit all that the finished runs allow, see `fits.fit`; without `outcomes` they are read from disk.
 
     Raises:
-        UserError: no run has finished, or none that has can be counted.
+        UserError: no run has finished, none that has can be counted, or `against` names a study of another env.
     """
     outcomes = study.outcomes() if outcomes is None else outcomes
     said = left_out(study, outcomes)
@@ -27,7 +28,7 @@ def fit_study(
         found = fit(study.table(outcomes), seed, bootstrap, predict(study, outcomes, seed, bootstrap))
     except UserError as error:
         raise UserError(said or str(error)) from None
-    return dataclasses.replace(found, left_out=said)
+    return dataclasses.replace(found, left_out=said, against=compare(study, found.points))
 
 
 def left_out(study: Study, outcomes: Mapping[str, Outcome]) -> str:

@@ -9,6 +9,7 @@ updates = 20_000                # optional: a second budget; the smaller of the 
 halflife = 5_000                # of the score's smoothing, in observations
 start_score = 30                # optional: what came before this score is left out of noise-scale means
 runs_of = ["../other"]          # optional: studies, from this folder, whose packed runs count here where ids agree
+against = ["../blind"]          # optional: studies of the same env to compare with, at the goals and batches of both
 
 [grid]
 num_envs = [4, 16, 64, 256]     # or batch = [80, 320], in observations: every rollout length at equal batches
@@ -105,6 +106,8 @@ class StudySpec:
     title: str = ""
     runs_of: tuple[str, ...] = ()
     """Other studies' folders or files, from this one's folder: what they have packed need not be trained again."""
+    against: tuple[str, ...] = ()
+    """Other studies' folders or files: what their runs took to the same goals is said beside this one's."""
 
     @property
     def cells(self) -> list[tuple[int, int]]:
@@ -216,6 +219,7 @@ def parse(raw: Mapping[str, Any]) -> StudySpec:
         train=train_table.check(_table(raw, "train"), _known),
         title=_title(raw),
         runs_of=_paths(raw, "runs_of"),
+        against=_paths(raw, "against"),
     )
     for name in ("patience", "keep"):
         if rates != "auto" and getattr(spec.auto, name) is not None:

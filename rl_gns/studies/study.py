@@ -253,9 +253,10 @@ def load_study(path: str | Path, results: str | Path | None = None) -> Study:
         raise UserError(f"there is no study file {path}")
     folder = _beside(path, "results") if results is None else Path(results)
     study = Study(path, folder, spec.load(path))
-    for other in study.spec.runs_of:
-        if not _file(path.parent / other).is_file():
-            raise UserError(f"{path}: runs_of names {other}, where there is no study file")
+    for key in ("runs_of", "against"):
+        for other in getattr(study.spec, key):
+            if not _file(path.parent / other).is_file():
+                raise UserError(f"{path}: {key} names {other}, where there is no study file")
     return study
 
 

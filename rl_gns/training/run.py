@@ -172,7 +172,9 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
             if of_another_kind(trainer.generator, state["generator"]):
                 line = f"{path} was trained on another kind of device: random numbers begin anew on {trainer.device}"
                 console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
-            _save_settings(config, path)  # only now: settings that the run can't go on with leave its own as they were
+            _save_settings(
+                config, path
+            )  # only now: settings that the run can't go on with leave its own as they were
             writer.drop_after(trainer.updates)
             console.print(
                 f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False

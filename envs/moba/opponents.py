@@ -69,7 +69,7 @@ C_DX, C_X, C_HEALTH, C_AIMS = (_CREEP(f) for f in ("dx", "x", "health", "aims_at
 B_DX, B_X, B_VULNERABLE, B_REACHES, B_AIMS = (
     _BUILDING(f) for f in ("dx", "x", "vulnerable", "reaches", "aims_at_me")
 )
-G_CLOCK, G_BASE, G_RECALLS, G_SLOT = (_GLOBAL(f) for f in ("clock", "at_base", "order_recall", "slot_0"))
+G_CLOCK, G_BASE, G_SLOT = (_GLOBAL(f) for f in ("clock", "at_base", "slot_0"))
 CHASE, SIEGE, SUPPORT, DANGER = 900, 1500, 700, 800
 """Map units: how far it goes for a creep or hero, and for a building; how near to it a creep must be to help; how near
 an enemy hero is a threat."""

@@ -12,6 +12,7 @@ from rl_gns.errors import UserError
 from rl_gns.studies.fits import best_points
 from rl_gns.studies.seeds import UNKNOWN, ratio_of
 from rl_gns.studies.study import Study, load_study
+from rl_gns.studies.words import counted
 
 NAMES = (
     "other",
@@ -89,9 +90,8 @@ def _row(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
     if not missed and not missed_there:
         ratio = ratio_of(theirs["observations"], ours["observations"])
     elif not missed and missed_there == len(theirs):
-        bound = _mean(theirs) / _mean(ours)
-        ratio = UNKNOWN._replace(low=bound)
-        note = f"none of {len(theirs)} seeds there reached it"
+        ratio = UNKNOWN._replace(low=_mean(theirs) / _mean(ours))
+        note = f"0 of {counted(len(theirs), 'seed')} there reached it"
     else:
         note = (
             f"{missed} of {len(ours)} seeds here and {missed_there} of {len(theirs)} there did not reach it"

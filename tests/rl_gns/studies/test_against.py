@@ -81,7 +81,7 @@ def test_where_the_other_never_got_there_it_is_a_bound(pair: Callable[..., Study
     assert math.isnan(last["ratio"])
     assert math.isnan(last["other_observations"])
     assert last["ratio_low"] == pytest.approx(60_000 / math.sqrt(20_000 * 30_000), rel=0.01)
-    assert "at least 2.4 at a batch of 160 (none of 2 seeds there reached it)" in against(fits)
+    assert "at least 2.4 at a batch of 160 (0 of 2 seeds there reached it)" in against(fits)
 
 
 def test_where_some_seeds_got_there_nothing_is_told(pair: Callable[..., Study]) -> None:

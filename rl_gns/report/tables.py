@@ -19,7 +19,7 @@ from rl_gns.studies.study import Study
 from rl_gns.studies.words import counted, spread
 
 AGAINST = "Against other studies: observations to a goal"
-SMOOTHING = "Fronts by how the score is averaged: what a trailing average lags by is in E_min"
+SMOOTHING = "Fronts by average of the score: E_min has its lag"
 
 
 def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame, halflife: float) -> list[Table]:

@@ -13,6 +13,7 @@ from rl_gns.cli import main
 from rl_gns.report import study as page
 from rl_gns.studies import driver, fitting
 from rl_gns.training import evaluate, ladder, saved
+from rl_gns.training.seeing import Seeing
 
 STUDY = """
 env = "gym:CartPole-v1"
@@ -81,6 +82,7 @@ def test_options_of_an_evaluation(monkeypatch: pytest.MonkeyPatch, arrived: Call
     more = ["--checkpoint", "c.ckpt", "--device", "cuda", "--max-decisions", "50"]
     args, named = arrived(evaluate, "evaluate", "eval", "r", *words, *more)
     assert args == (run, 3)
+    assert isinstance(named.pop("seeing"), Seeing)
     assert named == {
         **{"seed": 9, "deterministic": True, "video": Path("v.mp4"), "device": "cuda"},
         **{"checkpoint": Path("c.ckpt"), "max_decisions": 50},

@@ -45,7 +45,7 @@ def smooth(observations: ArrayLike, score: ArrayLike, halflife: float, centred: 
         return numerators / denominators
     until, after = _sums(x, s, halflife / 2), _sums(-x[::-1], s[::-1], halflife / 2)
     _, group = np.unique(x, return_inverse=True)
-    twice = np.bincount(group, s)[group] if x.size else s, np.bincount(group)[group] if x.size else s
+    twice = np.bincount(group, s)[group], np.bincount(group)[group]  # games of the same count, of both
     numerators, denominators = (a + b[::-1] - both for a, b, both in zip(until, after, twice, strict=True))
     return np.asarray(numerators / denominators)
 

@@ -12,13 +12,12 @@ import pandas as pd
 
 from rl_gns.report import sentences
 from rl_gns.report.page import Table
-from rl_gns.studies.fits import Fits
+from rl_gns.studies.fits import AGAINST, Fits
 from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.studies.words import counted, spread
 
-AGAINST = "Against other studies: observations to a goal"
 SMOOTHING = "Fronts by average of the score: E_min has its lag"
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rl_gns.errors import UserError
 from rl_gns.studies.fits import best_points
-from rl_gns.studies.seeds import UNKNOWN, ratio_of
+from rl_gns.studies.results import MAY_DIFFER
+from rl_gns.studies.seeds import UNKNOWN, over_seeds, ratio_of
 from rl_gns.studies.study import Study, load_study
 from rl_gns.studies.words import counted
 
@@ -66,39 +66,27 @@ def compare(study: Study, points: pd.DataFrame) -> pd.DataFrame:
 def label(study: Study, other: Study) -> str:
     """Its name, and the settings in which it differs: "blind_seaquest (network = blind)"."""
     ours, theirs = ({"algo": str(each.spec.algo), **each.spec.train} for each in (study, other))
-    said = [
-        f"{key} = {value}" for key, value in theirs.items() if ours.get(key) != value and key not in MEASURED
-    ]
+    keys = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key) and key not in MAY_DIFFER]
+    said = [f"{key} = {theirs.get(key, 'default')}" for key in keys]
     return f"{other.name} ({', '.join(said)})" if said else other.name
-
-
-MEASURED = (
-    "noise_budget",
-    "noise_parts",
-    "noise_parts_every",
-    "noise_halflife",
-    "tensorboard",
-    "threads",
-    "log_every",
-)
-"""Settings that change nothing of the training."""
 
 
 def _row(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
     missed, missed_there = int(ours["censored"].sum()), int(theirs["censored"].sum())
+    geometric, geometric_there = (over_seeds(each["observations"]).value for each in (ours, theirs))
     ratio, note = UNKNOWN, ""
     if not missed and not missed_there:
         ratio = ratio_of(theirs["observations"], ours["observations"])
     elif not missed and missed_there == len(theirs):
-        ratio = UNKNOWN._replace(low=_mean(theirs) / _mean(ours))
+        ratio = UNKNOWN._replace(low=geometric_there / geometric)
         note = f"0 of {counted(len(theirs), 'seed')} there reached it"
     else:
         note = (
             f"{missed} of {len(ours)} seeds here and {missed_there} of {len(theirs)} there did not reach it"
         )
     return {
-        "observations": math.nan if missed else _mean(ours),
-        "other_observations": math.nan if missed_there else _mean(theirs),
+        "observations": math.nan if missed else geometric,
+        "other_observations": math.nan if missed_there else geometric_there,
         "ratio": ratio.value,
         "ratio_low": ratio.low,
         "ratio_high": ratio.high,
@@ -108,7 +96,3 @@ def _row(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
         "ids": " ".join(ours["id"]),
         "other_ids": " ".join(theirs["id"]),
     }
-
-
-def _mean(points: pd.DataFrame) -> float:
-    return float(np.exp(np.log(points["observations"]).mean()))

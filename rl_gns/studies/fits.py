@@ -76,7 +76,7 @@ class Fits:
         if len(self.equal_batch):
             parts.append(titled("Equal batch: the same over seeds, without a law", self.equal_batch))
         if len(self.against):
-            parts.append(titled("Against other studies: observations to a goal", self.against, AGAINST_SHOWN))
+            parts.append(titled(AGAINST, self.against, AGAINST_SHOWN))
         if self.prediction is not None:
             parts.append(
                 titled("Two axes, predicted: critical environments", self.predicted, PREDICTED_SHOWN)
@@ -107,6 +107,7 @@ class Fits:
         return {name: table for name, table in found.items() if len(table)}
 
 
+AGAINST = "Against other studies: observations to a goal"
 AGAINST_SHOWN = [
     "other",
     "rollout",

@@ -146,11 +146,11 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
                 trainer.begin()
             except envs.EnvError as error:  # now, and not when the first checkpoint is due
                 raise UserError(str(error)) from None
-        if not resume:
+        goes_on = resume and bool(checkpoint.files(path / "checkpoints"))
+        if not goes_on:
             _save_settings(config, path)
         writer = MetricsWriter(path / "metrics.db")
-        if resume and not checkpoint.files(path / "checkpoints"):
-            _save_settings(config, path)
+        if resume and not goes_on:
             console.print(
                 f"{path} was stopped before its first checkpoint: starting at the beginning", highlight=False
             )

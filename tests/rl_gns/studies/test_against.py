@@ -11,6 +11,7 @@ import pytest
 
 from rl_gns.errors import UserError
 from rl_gns.report.sentences import against
+from rl_gns.studies.against import label
 from rl_gns.studies.fitting import fit_study
 from rl_gns.studies.study import Study, load_study
 
@@ -73,6 +74,14 @@ def test_a_ratio_a_cell_that_both_have_over_seeds(pair: Callable[..., Study]) ->
     assert " at a batch of 40; 1.99 (" in said
     assert "Against other studies: observations to a goal" in fits.text()
     assert fits.tables()["against"] is found
+
+
+def test_a_setting_that_only_one_of_them_names_is_said(pair: Callable[..., Study]) -> None:
+    study = pair(text=BLIND.replace('network = "blind"', 'network = "mlp"'))
+    study.path.write_text(OURS + "\n[train]\ngamma = 0.9\nnoise_budget = 0.5\n")
+    ours, other = load_study(study.path), load_study(study.path.parent.parent / "blind")
+    assert label(ours, other) == "blind (network = mlp, gamma = default)"
+    assert label(ours, ours) == "ours"
 
 
 def test_where_the_other_never_got_there_it_is_a_bound(pair: Callable[..., Study]) -> None:

@@ -20,7 +20,7 @@ from envs.atari_crew import Crew
 from envs.atari_game import check_game
 from envs.atari_picture import SIZE
 from envs.atari_worker import FIRST, SECOND, WHOLE
-from envs.batched import BatchedEnv, EnvError, Step
+from envs.batched import BatchedEnv, EnvError, Step, check_first_env
 from envs.page_lock import PageLock
 from envs.protocol import PROTOCOLS, Protocol
 from envs.waiting import LONG_PATIENCE, PATIENCE
@@ -62,6 +62,7 @@ class AtariEnv(BatchedEnv):
         protocol: str = "baselines",
         workers: int | None = None,
         own_share: float | None = None,
+        first_env: int = 0,
         **overrides: Any,
     ) -> None:
         """Start the workers; the games begin with `reset`.
@@ -70,10 +71,11 @@ class AtariEnv(BatchedEnv):
             game: ale-py's name, e.g. "space_invaders".
             num_envs: number of games, >= 1.
             device: where observations live.
-            seed: game i plays the stream (seed, i) whatever num_envs and workers.
+            seed: game i plays the stream (seed, i) whatever num_envs and workers; see first_env.
             protocol: "baselines" or "machado".
             workers: processes that emulate, this one among them; None takes one for each processor it may use.
             own_share: part of the games that this process plays itself; None an equal one, less its other work.
+            first_env: game i plays the stream (seed, first_env + i), so that processes can share a seed's games.
             overrides: any field of `envs.protocol.Protocol`, e.g. full_action_set=True, start_spread=500.
 
         Raises:
@@ -84,6 +86,7 @@ class AtariEnv(BatchedEnv):
             _check_option("workers", workers, int)
         if own_share is not None:
             _check_option("own_share", own_share, float)
+        check_first_env(first_env)
         if num_envs < 1:
             raise EnvError(f"num_envs must be at least 1, got {num_envs}")
         self.protocol = _protocol(protocol, overrides)
@@ -104,7 +107,7 @@ class AtariEnv(BatchedEnv):
             raise EnvError(f"own_share is a part of the games between 0 and 1, got {own_share}")
         self._lock: PageLock | None = None
         patience = PATIENCE if self.device.type == "cpu" else LONG_PATIENCE
-        self._crew = Crew(game, self.protocol, num_envs, members, own_share, patience)
+        self._crew = Crew(game, self.protocol, num_envs, members, own_share, patience, first_env)
         self.action_names = self._crew.action_names
         self._memory = self._crew.memory
         if self.device.type == "cuda":
@@ -257,7 +260,7 @@ def _protocol(name: str, overrides: dict[str, Any]) -> Protocol:
     known = {field.name for field in dataclasses.fields(Protocol)}
     for key in overrides:
         if key not in known:
-            options = ", ".join(sorted({*known, "protocol", "workers", "own_share"}))
+            options = ", ".join(sorted({*known, "protocol", "workers", "own_share", "first_env"}))
             raise EnvError(f"atari has no option {key!r}; there are {options}")
         _check_option(key, overrides[key], type(getattr(PROTOCOLS[name], key)))
     protocol = dataclasses.replace(PROTOCOLS[name], **overrides)

@@ -144,9 +144,10 @@ class Crew:
         members: int,
         own: float,
         patience: float = PATIENCE,
+        first_env: int = 0,
     ) -> None:
         """members: processes that emulate, this one among them; 1 starts none. own: this one's share of the games.
-        patience: of the workers, see `waiting`.
+        patience: of the workers, see `waiting`. first_env: number of game 0 among all those of a seed.
         """
         self._members: list[_Local | _Remote] = []
         self._begun: list[bytes] = []
@@ -154,7 +155,8 @@ class Crew:
         try:
             self.memory = shared_memory.attach(memory_fd, layout(num_envs))
             mine, *others = (
-                Task(game, protocol, num_envs, hand, patience) for hand in deal(num_envs, members, own)
+                Task(game, protocol, num_envs, hand, patience, first_env)
+                for hand in deal(num_envs, members, own)
             )
             for task in others:  # one by one, so that all that were started are ended if one can't be
                 self._members.append(_Remote(task, memory_fd))

@@ -53,6 +53,8 @@ class Task:
     games: tuple[int, ...]
     patience: float = PATIENCE
     """See `waiting`."""
+    first_env: int = 0
+    """Number of game 0 among all those of a seed."""
 
     def part(self, which: bytes) -> tuple[int, ...]:
         """Its games in the WHOLE batch, or the FIRST or SECOND half."""
@@ -69,6 +71,7 @@ class Worker:
     """Some games and their places in shared memory."""
 
     def __init__(self, task: Task, memory: dict[str, np.ndarray]) -> None:
+        self._first = task.first_env
         self._places = memory["actions"], memory["ends"], memory["numbers"]
         frames, finals = memory["frames"], memory["finals"]
         self.games = {i: AtariGame(task.game, task.protocol, frames[i], finals[i]) for i in task.games}
@@ -95,7 +98,7 @@ class Worker:
         """Serve a request that is not a step."""
         if name == "reset":
             for i, game in self.games.items():
-                game.reset(value, i)
+                game.reset(value, self._first + i)
             return None
         if name == "state":
             return [game.state() for game in self.games.values()]

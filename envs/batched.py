@@ -18,6 +18,12 @@ class EnvError(ValueError):
     """The user asked a world for something it can't do; the message is one line and says what to do."""
 
 
+def check_first_env(number: int) -> None:
+    """Raises EnvError unless it can be the number of a batch's first environment among all those of a seed."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise EnvError(f"first_env must be a whole number of at least 0, got {number!r}")
+
+
 class Step(NamedTuple):
     """What one decision per stream brought. N = num_streams; all tensors on the environment's device."""
 

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from envs.batched import BatchedEnv, EnvError, Step
+from envs.batched import BatchedEnv, EnvError, Step, check_first_env
 from envs.gym_replay import Replayed, Snapshot, forgets
 
 DIFFERS = "played again from the same randomness, a game went another way"
@@ -40,9 +40,9 @@ class Bare(gymnasium.Wrapper[Any, Any, Any, Any]):
         return obs, reward, terminated, truncated, {}
 
 
-def _seeds(seed: int, num_envs: int) -> list[int]:
-    """Environment i's own seed: a function of (seed, i) alone."""
-    return [int(np.random.SeedSequence(seed, spawn_key=(i,)).generate_state(1)[0]) for i in range(num_envs)]
+def _seeds(seed: int, numbers: range) -> list[int]:
+    """The own seeds of environments of these numbers: functions of (seed, number) alone."""
+    return [int(np.random.SeedSequence(seed, spawn_key=(i,)).generate_state(1)[0]) for i in numbers]
 
 
 class GymEnv(BatchedEnv):
@@ -58,15 +58,19 @@ class GymEnv(BatchedEnv):
         num_envs: int,
         device: str | torch.device = "cpu",
         seed: int = 0,
+        *,
+        first_env: int = 0,
         **options: Any,
     ) -> None:
-        """`options` go to gymnasium.make.
+        """`options` go to gymnasium.make; environment i has the seeds of number first_env + i.
 
         Raises:
             EnvError: unknown id (with the nearest), an option the task does not take, a space no network serves.
         """
         if num_envs < 1:
             raise EnvError(f"num_envs must be at least 1, got {num_envs}")
+        check_first_env(first_env)
+        self._first_env = first_env
 
         def one() -> gymnasium.Env[Any, Any]:
             env = Bare(gymnasium.make(name, **options))
@@ -138,7 +142,8 @@ class GymEnv(BatchedEnv):
     def reset(self, seed: int | None = None) -> Tensor:
         """[N, ...] first observations."""
         self._seed = self._seed if seed is None else seed
-        seeds = list[int | None](_seeds(self._seed, self.num_envs))
+        numbers = range(self._first_env, self._first_env + self.num_envs)
+        seeds = list[int | None](_seeds(self._seed, numbers))
         obs, _ = self._told("a reset", lambda: self._vector.reset(seed=seeds))
         self._return[:], self._length[:] = 0, 0
         self._obs = self._tensor(obs)

@@ -2,9 +2,9 @@
 
     torchrun --nproc-per-node 2 -m rl_gns train moba:5v5 --algo ppo --num-envs 4096 --out runs/big
 
-Rank r of R has the r-th of R equal runs of the worlds, and of the noise groups. Worlds draw by their number, actions
-by their stream's, so all ranks together do what one process would; sums over them differ from its own in rounding.
-Rank 0 writes the run's directory.
+Rank r of R has the r-th of R equal runs of the environments, and of the noise groups. Environments draw by their
+number, actions by their stream's, so all ranks together do what one process would; sums over them differ from its own
+in rounding. Rank 0 writes the run's directory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from agents.ranks import Ranks
 from rl_gns.errors import UserError
 from rl_gns.training.config import TrainConfig
 
+FIRST = {"moba": "first_world", "atari": "first_env", "gym": "first_env"}
+"""By what name each kind of environment is told the number of its first one."""
 PATIENCE = datetime.timedelta(days=1)
 """For one another: rank 0 alone plays the ladder's games and writes checkpoints. Who dies is noticed at once."""
 
@@ -51,7 +53,7 @@ def together() -> Iterator[Ranks]:
 
 
 def shared_out(config: TrainConfig, ranks: Ranks) -> tuple[int, int, dict[str, Any]]:
-    """(worlds, noise groups, options of the environment) of this rank.
+    """(environments, noise groups, options of theirs) of this rank.
 
     Raises:
         UserError: what can't be shared out evenly, or at all.
@@ -59,11 +61,9 @@ def shared_out(config: TrainConfig, ranks: Ranks) -> tuple[int, int, dict[str, A
     num_envs, groups, options = config.num_envs or 1, config.groups, config.environment_options()
     if ranks.count == 1:
         return num_envs, groups, options
-    if not config.env.startswith("moba:"):
-        raise UserError(
-            f"{config.env} can't be shared by {ranks.count} processes: only moba's worlds are known by number; "
-            "start it without torchrun"
-        )
+    first = FIRST.get(config.env.partition(":")[0])
+    if first is None:
+        raise UserError(f"{config.env} can't be shared by {ranks.count} processes: start it without torchrun")
     if num_envs % ranks.count or groups % ranks.count:
         raise UserError(
             f"{ranks.count} processes must divide num_envs={num_envs} and noise_groups={groups}: choose both so"
@@ -72,9 +72,8 @@ def shared_out(config: TrainConfig, ranks: Ranks) -> tuple[int, int, dict[str, A
         raise UserError(
             f"noise_parts and correlation_every are measured by one process, here are {ranks.count}: leave them out"
         )
-    worlds = num_envs // ranks.count
-    first = int(options.get("first_world", 0)) + ranks.rank * worlds
-    return worlds, groups // ranks.count, {**options, "first_world": first}
+    mine = num_envs // ranks.count
+    return mine, groups // ranks.count, {**options, first: int(options.get(first, 0)) + ranks.rank * mine}
 
 
 def join_states(state: Any, ranks: Ranks) -> Any:

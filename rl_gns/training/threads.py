@@ -52,7 +52,9 @@ def emulator_options(config: TrainConfig, device: torch.device) -> dict[str, Any
     """
     if not config.env.startswith("atari:"):
         return {}
-    processes = len(os.sched_getaffinity(0)) if config.threads is None else config.threads
+    processes = config.threads
+    if processes is None:  # torchrun says how many like this one it has started here
+        processes = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if config.overlap == "none":
         return {"workers": processes}
     return {"own_share": 0.0, "workers": processes + (device.type != "cpu")}

@@ -75,7 +75,7 @@ class Arithmetic:
             self._torch.cuda.synchronize(self.device)
 
     def act(self) -> None:
-        """The forward pass of one decision of all environments."""
+        """A forward pass over what all environments show: of a decision, or for the value at a rollout's end."""
         with self._torch.no_grad():
             self.policy(self.obs[: self.size.num_envs])
 
@@ -93,10 +93,11 @@ class Arithmetic:
     def update(self, seconds: dict[str, float]) -> None:
         """The passes of one update; adds their seconds to "act", "learn" and "step".
 
+        One pass more than decisions acts: returns end in the value of what is seen last, under the weights that acted.
         A2C's forward pass is the one it acted with, so only its backward pass is learning's.
         """
         with self.timed(seconds, "act"):
-            for _ in range(self.size.rollout):
+            for _ in range(self.size.rollout + 1):
                 self.act()
         if self.size.algo == "a2c":
             loss = self.loss(self.size.batch)

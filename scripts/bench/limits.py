@@ -4,8 +4,9 @@
     python scripts/bench/limits.py --json limits.json   # and the numbers
 
 **The formula.** With C cores and, per observation, the core-seconds e (four `act` calls of the emulator), p (rules and
-the picture), c (one copy of the newest frame), a (forward pass that acts on all N environments), l (passes that learn)
-and s (clipping and optimizer step, over the observations of an update):
+the picture), c (one copy of the newest frame), a (forward passes over all N environments: one a decision, and one for
+the value of what is seen last, without which a return can't be had), l (passes that learn) and s (clipping and
+optimizer step, over the observations of an update):
 
     CPU:  best SPS = C / (e + p + c + a + l + s)
 

@@ -88,8 +88,11 @@ def test_environment_i_is_the_same_whatever_the_batch_or_workers() -> None:
     with (
         envs.make("atari:seaquest", 6, seed=5, workers=2, start_spread=30) as many,
         envs.make("atari:seaquest", 2, seed=5, workers=1, start_spread=30) as few,
+        envs.make("atari:seaquest", 2, seed=5, workers=2, start_spread=30, first_env=4) as last,
     ):
-        assert torch.equal(many.reset()[:2], few.reset())
+        whole = many.reset().clone()
+        assert torch.equal(whole[:2], few.reset())
+        assert torch.equal(whole[4:], last.reset())
         actions = random_actions(many, 300)
         for a in actions:
             p, q = many.step(a), few.step(a[:2])

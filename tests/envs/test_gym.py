@@ -16,7 +16,7 @@ def test_equals_gymnasium_stepped_by_hand() -> None:
     with envs.make("gym:CartPole-v1", 3, seed=11) as env:
         obs = env.reset()
         twins = [gymnasium.make("CartPole-v1") for _ in range(3)]
-        for i, (twin, seed) in enumerate(zip(twins, _seeds(11, 3), strict=True)):
+        for i, (twin, seed) in enumerate(zip(twins, _seeds(11, range(3)), strict=True)):
             np.testing.assert_array_equal(twin.reset(seed=seed)[0], obs[i].numpy())
         generator = torch.Generator().manual_seed(0)
         returns, lengths = np.zeros(3), np.zeros(3)
@@ -83,6 +83,15 @@ def test_continuous_actions_are_clipped_to_the_bounds() -> None:
 def test_environment_i_is_the_same_whatever_the_batch() -> None:
     with envs.make("gym:CartPole-v1", 8, seed=3) as many, envs.make("gym:CartPole-v1", 2, seed=3) as few:
         assert torch.equal(many.reset()[:2], few.reset())
+        with envs.make("gym:CartPole-v1", 3, seed=3, first_env=5) as last:
+            assert torch.equal(many.reset()[5:], last.reset())
+
+
+@pytest.mark.parametrize("name", ["gym:CartPole-v1", "atari:pong"])
+@pytest.mark.parametrize("number", [-1, 1.0, True])
+def test_a_first_environment_is_a_number(name: str, number: object) -> None:
+    with pytest.raises(EnvError, match=r"^first_env must be a whole number of at least 0, got"):
+        envs.make(name, 2, first_env=number)
 
 
 def test_wrong_action_shape_is_refused() -> None:

@@ -38,10 +38,10 @@ def test_bare_work_does_every_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("algo", "forward", "updates"), [("a2c", 8 * 4 + 32, 1), ("ppo", 8 * 4 + 4 * 32, 16)]
+    ("algo", "forward", "updates"), [("a2c", 9 * 4 + 32, 1), ("ppo", 9 * 4 + 4 * 32, 16)]
 )
 def test_work_of_an_update_is_the_algorithms(algo: str, forward: int, updates: int) -> None:
-    """Rows through the network: A2C acts on T x N and goes back once; PPO does 4 epochs of 4 minibatches besides."""
+    """Rows through the network: (T + 1) x N act; A2C goes back once; PPO does 4 epochs of 4 minibatches besides."""
     from bare_work import Arithmetic, Size
 
     work = Arithmetic(Size(algo, 4, 8))

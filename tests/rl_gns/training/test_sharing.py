@@ -1,7 +1,8 @@
-"""Two processes that share a run do what one does: worlds, gradient, noise, games; their weights are the same bits."""
+"""Two processes that share a run do what one does: games, gradient, noise; their weights are the same bits."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,54 +20,79 @@ from rl_gns.training.loop import Trainer
 from rl_gns.training.saved import load_run
 
 WORK = """
-import sys, torch, torch.distributed as dist
+import json, sys, torch, torch.distributed as dist
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 
 torch.set_num_threads(1)
-rank, count, store, out, algo = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+rank, count, store, out = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5]
+settings, updates = json.loads(sys.argv[5]), int(sys.argv[6])
 if count > 1:
     dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=count)
 config = TrainConfig(
-    env="moba:2v2", algo=algo, num_envs=8, rollout=8, noise_groups=2, past_share=0.5, noise_budget=1.0, seed=3,
-    snapshot_every=150, sparring="laner", learning_rate=1e-4, observations=10**6, device="cpu", chunk=50,
-    env_options={"game_length": 10, "threads": 1, "lanes": 1},
+    learning_rate=1e-4, noise_budget=1.0, seed=3, observations=10**6, threads=1, device="cpu", **settings
 )
 trainer = Trainer(resolve(config))
-trainer.policy.double()
+if config.env.startswith("moba:"):  # other observations are float32
+    trainer.policy.double()
 moments, seen = [], []
-for _ in range(20):  # past the end of the second games, of 75 decisions; the first are cut short
+for _ in range(updates):
     trainer.update()
     moments.append(list(trainer.backward.moments))
-    seen.append(trainer.rollout.obs.transpose(0, 1).clone())
+    seen += [trainer.env.observation().clone(), trainer.rollout.actions.transpose(0, 1).clone()]
 row, episodes = trainer.take_row()
 found = {
     "weights": trainer.policy.state_dict(), "moments": moments, "row": row, "episodes": episodes, "seen": seen,
-    "playing": trainer.selfplay.playing, "quality": trainer.selfplay.pool.quality,
     "state": trainer.state_dict(),
 }
+if trainer.selfplay is not None:
+    found |= {"playing": trainer.selfplay.playing, "quality": trainer.selfplay.pool.quality}
 torch.save(found, out)
+trainer.close()
 if count > 1:
     dist.destroy_process_group()
 """
+MOBA: dict[str, Any] = {
+    "env": "moba:2v2",
+    "num_envs": 8,
+    "rollout": 8,
+    "noise_groups": 2,
+    "past_share": 0.5,
+    "snapshot_every": 150,
+    "sparring": "laner",
+    "chunk": 50,
+    "env_options": {"game_length": 10, "threads": 1, "lanes": 1},
+}
+ATARI: dict[str, Any] = {"env": "atari:pong", "algo": "a2c", "num_envs": 4, "rollout": 5, "noise_groups": 4}
+GYM: dict[str, Any] = {"env": "gym:CartPole-v1", "algo": "ppo", "num_envs": 4, "rollout": 8, "minibatches": 2}
 
 
-def work(folder: Path, count: int, algo: str) -> list[dict[str, Any]]:
+def work(folder: Path, count: int, settings: dict[str, Any], updates: int) -> list[dict[str, Any]]:
     """What each of `count` processes found."""
-    outs = [folder / f"{algo}-{count}-{rank}.pt" for rank in range(count)]
-    store = str(folder / f"store-{algo}-{count}")
+    outs = [folder / f"{count}-{rank}.pt" for rank in range(count)]
+    store, told = str(folder / f"store-{count}"), (json.dumps(settings), str(updates))
     processes = [
-        subprocess.Popen([sys.executable, "-P", "-c", WORK, str(rank), str(count), store, str(out), algo])
+        subprocess.Popen([sys.executable, "-P", "-c", WORK, str(rank), str(count), store, str(out), *told])
         for rank, out in enumerate(outs)
     ]
     assert [process.wait(timeout=240) for process in processes] == [0] * count
     return [torch.load(out, weights_only=False) for out in outs]
 
 
-@pytest.mark.parametrize("algo", ["ppo", pytest.param("a2c", marks=pytest.mark.slow)])
-def test_two_ranks_do_what_one_process_does(tmp_path: Path, algo: str) -> None:
-    [one] = work(tmp_path, 1, algo)
-    ranks = work(tmp_path, 2, algo)
+@pytest.mark.parametrize(
+    ("settings", "updates"),
+    [  # past the end of the second games, of 75 decisions; the first are cut short
+        ({**MOBA, "algo": "ppo"}, 20),
+        pytest.param({**MOBA, "algo": "a2c"}, 20, marks=pytest.mark.slow),
+        (ATARI, 4),
+        (GYM, 12),
+    ],
+    ids=["moba-ppo", "moba-a2c", "atari-a2c", "gym-ppo"],
+)
+def test_two_ranks_do_what_one_process_does(tmp_path: Path, settings: dict[str, Any], updates: int) -> None:
+    [one] = work(tmp_path, 1, settings, updates)
+    ranks = work(tmp_path, 2, settings, updates)
+    rounding = 1e-5 if settings["env"] == MOBA["env"] else 1e-3
     for first, second in zip(one["seen"], zip(*(rank["seen"] for rank in ranks), strict=True), strict=True):
         assert torch.equal(
             first, torch.cat(second)
@@ -74,19 +100,24 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path, algo: str) -> None:
     for rank in ranks:
         for name, weight in ranks[0]["weights"].items():
             assert torch.equal(rank["weights"][name], weight)  # the same bits
-            torch.testing.assert_close(weight, one["weights"][name], rtol=1e-5, atol=1e-8)
+            torch.testing.assert_close(weight, one["weights"][name], rtol=rounding, atol=rounding / 1000)
         found, wanted = torch.tensor(rank["moments"]), torch.tensor(one["moments"])
-        torch.testing.assert_close(found[:, 1:], wanted[:, 1:], rtol=1e-5, atol=0)
+        torch.testing.assert_close(found[:, 1:], wanted[:, 1:], rtol=rounding, atol=0)
         # The signal is a small difference of squared norms of the noise's size, and rounds as they do.
-        assert ((found[:, 0] - wanted[:, 0]).abs() <= 1e-6 * wanted[:, 1]).all()
+        assert ((found[:, 0] - wanted[:, 0]).abs() <= rounding / 10 * wanted[:, 1]).all()
         assert rank["episodes"] == one["episodes"]
-        assert len(rank["episodes"]) > 0
-        assert (rank["playing"], rank["quality"]) == (one["playing"], one["quality"])
+        assert len(rank["episodes"]) > 0 or settings is ATARI
+        assert (rank.get("playing"), rank.get("quality")) == (one.get("playing"), one.get("quality"))
         for name, value in one["row"].items():
-            assert rank["row"][name] == pytest.approx(value, rel=1e-5, abs=1e-7, nan_ok=True), name
-    assert len(set(one["playing"])) > 1  # a script and several past selves
-    parts = ranks[0]["state"]["env"]["ranks"]
-    assert torch.equal(torch.cat([part["units"] for part in parts]), one["state"]["env"]["units"])
+            assert rank["row"][name] == pytest.approx(value, rel=rounding, abs=rounding / 100, nan_ok=True), (
+                name
+            )
+    parts, whole = ranks[0]["state"]["env"]["ranks"], one["state"]["env"]
+    for name in ("units", "obs", "return"):
+        if name in whole:
+            assert torch.equal(torch.cat([part[name] for part in parts]), whole[name])
+    if "playing" in one:
+        assert len(set(one["playing"])) > 1  # a script and several past selves
     assert ranks[1]["state"]["env"]["ranks"] == []
 
 
@@ -149,12 +180,16 @@ class Two(Ranks):
 def test_worlds_are_shared_out_by_number() -> None:
     config = resolve(TrainConfig(env="moba:1v1", algo="ppo", num_envs=80, env_options={"first_world": 100}))
     assert sharing.shared_out(config, Two()) == (40, 4, {"start_spread": 4500, "first_world": 140})
+    config = resolve(
+        TrainConfig(env="gym:CartPole-v1", num_envs=16, noise_groups=8, env_options={"first_env": 3})
+    )
+    assert sharing.shared_out(config, Two()) == (8, 4, {"first_env": 11})
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"env": "gym:CartPole-v1"}, "can't be shared by 2 processes"),
+        ({"env": "solvable:chain"}, "can't be shared by 2 processes: start it without torchrun"),
         ({"num_envs": 9, "noise_groups": 3, "past_share": 0.0}, "must divide num_envs=9 and noise_groups=3"),
         (
             {"num_envs": 12, "noise_groups": 3, "past_share": 0.0},

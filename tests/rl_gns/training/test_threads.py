@@ -35,7 +35,7 @@ def test_without_the_library_it_does_nothing(monkeypatch: pytest.MonkeyPatch) ->
     sleeper()()
 
 
-def test_emulators_get_the_processors_that_this_process_leaves() -> None:
+def test_emulators_get_the_processors_that_this_process_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     def options(device: str, env: str = "atari:pong", **settings: object) -> dict[str, object]:
         return emulator_options(resolve(TrainConfig(env=env, **settings)), torch.device(device))  # type: ignore[arg-type]
 
@@ -45,3 +45,10 @@ def test_emulators_get_the_processors_that_this_process_leaves() -> None:
     # A GPU does this process's work: it only waits, and its processor emulates too.
     assert options("cuda", overlap="learn", threads=3) == {"workers": 4, "own_share": 0.0}
     assert options("cuda", env="gym:CartPole-v1") == {}
+    # Processes that torchrun started here share the processors, unless each was given its own number.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(9))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert options("cpu") == {"workers": 4}
+    assert options("cpu", threads=3) == {"workers": 3}
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "20")
+    assert options("cpu") == {"workers": 1}

@@ -172,7 +172,9 @@ class GymEnv(BatchedEnv):
         final_obs = None
         if ended.any():
             final_obs = self._obs.clone()
-            final_obs[torch.from_numpy(ended)] = self._tensor(np.stack(list(info["final_obs"][ended])))
+            # As the task gave it: the vector has brought the others to the space's dtype.
+            last = np.stack(list(info["final_obs"][ended])).astype(obs.dtype)
+            final_obs[torch.from_numpy(ended)] = self._tensor(last)
 
         def tensor(array: np.ndarray, dtype: Any) -> Tensor:
             return torch.from_numpy(array.astype(dtype)).to(self.device)
@@ -278,8 +280,9 @@ class GymEnv(BatchedEnv):
         """RGB [H, W, 3] uint8; needs the option render_mode="rgb_array"."""
         try:
             picture = self._vector.envs[index].render()
-        except gymnasium.error.Error as error:  # a package for drawing is not installed
-            raise EnvError(f"{self.spec} can't be shown: {' '.join(str(error).split())}") from None
+        except Exception as error:  # nothing installed to draw with, no display, no way to draw
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise EnvError(f"{self.spec} can't be shown: {said}") from error
         if picture is None:
             raise EnvError(f"{self.spec} shows no picture; make it with render_mode='rgb_array'")
         return np.asarray(picture)

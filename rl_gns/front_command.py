@@ -62,9 +62,16 @@ class Fronts:
         if self.to is not None:
             write_tables(self.to, fits.tables())
             print(f"\ntables, as CSV and Parquet: {self.to}: {', '.join(fits.tables())}")
-        path = self.figure or self.tables[0].with_name(f"{self.tables[0].name.split('.')[0]}-fronts.png")
+        path = self.figure or self.tables[0].with_name(f"{_name(self.tables[0])}-fronts.png")
         for drawn in fronts.draw(fits, path):
             print(f"figure: {drawn}")
+
+
+def _name(table: Path) -> str:
+    """A table's name without its endings; other dots are its own, as in lr0.1.csv."""
+    for endings in ((".gz", ".bz2", ".zip", ".xz", ".zst"), (".csv", ".parquet"), (".monitor",)):
+        table = table.with_suffix("") if table.suffix in endings else table
+    return table.name
 
 
 def _pairs(words: tuple[str, ...]) -> dict[str, str]:

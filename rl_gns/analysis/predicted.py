@@ -38,7 +38,8 @@ class PredictedAxis:
         """n_crit(T) / n_crit(`to`): what one run's design effect says of the shape, whatever the level."""
         a, b = self.rollouts.index(rollout), self.rollouts.index(to)
         with np.errstate(invalid="ignore"):  # ∞/∞: no signal, nothing known
-            replicas = np.nan_to_num(self.replicas[:, a] / self.replicas[:, b], nan=math.inf)
+            replicas = self.replicas[:, a] / self.replicas[:, b]
+        replicas = np.where(np.isnan(replicas), math.inf, replicas)
         return self._interval(_ratio(self.values[a], self.values[b]), replicas)
 
     def _interval(self, value: float, replicas: Floats) -> Interval:

@@ -67,6 +67,8 @@ def drive(
         raise UserError(f"jobs must be at least 1, got {jobs}")
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, got {threads}")
+    if jobs_per_gpu < 1:
+        raise UserError(f"jobs-per-gpu must be at least 1, got {jobs_per_gpu}")
     try:
         for name in ("runs", "logs", "failures"):
             (study.results / name).mkdir(parents=True, exist_ok=True)

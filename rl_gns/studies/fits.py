@@ -301,7 +301,7 @@ def best_law(front: Front) -> str:
 def rate_spacing(table: pd.DataFrame) -> float:
     """ln of the usual ratio of neighbouring learning rates that were tried; 0 where no batch tried two."""
     steps = [
-        np.diff(np.log(np.unique(rates)))
+        np.diff(np.log(np.unique(rates.dropna())))
         for _, rates in table.groupby(["rollout", "num_envs"])["learning_rate"]
     ]
     every = np.concatenate(steps) if steps else np.empty(0)

@@ -63,7 +63,8 @@ def read(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> pd.
     """
     if not paths:
         raise UserError("which table? a CSV or Parquet file with a row per run, or rows along runs")
-    if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
+    files = [path.resolve() for path in paths]
+    if twice := [path for i, path in enumerate(paths) if files[i] in files[:i]]:
         raise UserError(f"{twice[0]} is given twice")
     columns = dict(columns or {})
     if strange := sorted(set(columns) - set(KNOWN)):
@@ -86,7 +87,9 @@ def read(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> pd.
 def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            frame = pd.read_parquet(path)
+            named = [name for name in frame.index.names if name is not None]  # CSV has them as columns
+            return frame.reset_index(level=named) if named else frame
         return _read_csv(path)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}") from None
@@ -130,7 +133,7 @@ def with_batch(frame: pd.DataFrame) -> pd.DataFrame:
 
 def positive(frame: pd.DataFrame, name: str) -> None:
     """Raises unless the column holds positive whole numbers."""
-    values = pd.to_numeric(frame[name], errors="coerce")
+    values = pd.to_numeric(frame[name], errors="coerce").astype(float)
     bad = frame.index[~((values > 0) & (values % 1 == 0))]
     if len(bad):
         raise UserError(

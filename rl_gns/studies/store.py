@@ -42,6 +42,8 @@ def put(path: Path, data: bytes) -> Path:
         RunStopped: the disk is full; the file that was there before is kept.
         UserError: the folder can't be written.
     """
+    if path.is_dir():
+        raise UserError(f"{path} can't be written: it is a folder")
     aside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

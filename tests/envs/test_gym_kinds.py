@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -25,23 +25,30 @@ class Any2(gymnasium.Env[Any, Any]):
     """Observes whatever its space has, and keeps the actions that it is given."""
 
     def __init__(
-        self, action: spaces.Space[Any], observation: spaces.Space[Any], fails: bool = False
+        self,
+        action: spaces.Space[Any],
+        observation: spaces.Space[Any],
+        fails: bool = False,
+        gives: Callable[[int], Any] | None = None,
     ) -> None:
-        self.action_space, self.observation_space, self.fails = action, observation, fails
+        self.action_space, self.observation_space, self.fails, self.gives = action, observation, fails, gives
         self.steps = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.observation_space.seed(seed)
         self.steps = 0
-        return self.observation_space.sample(), {}
+        return self.seen(), {}
+
+    def seen(self) -> Any:
+        return self.observation_space.sample() if self.gives is None else self.gives(self.steps)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action), action
         assert not (self.fails and self.steps == 3), "the task is broken"
         SEEN.append(np.asarray(action).copy())
         self.steps += 1
-        return self.observation_space.sample(), 1.0, self.steps == 10, False, {}
+        return self.seen(), 1.0, self.steps == 10, False, {}
 
 
 @pytest.fixture
@@ -100,6 +107,42 @@ def test_whole_numbers_that_torch_cannot_index_with(task: Any, dtype: Any, tmp_p
     assert envs.make(name, 2, seed=0).reset().dtype == torch.int64
     config = TrainConfig(env=name, algo="ppo", num_envs=2, rollout=16, observations=64, tensorboard=False)
     assert len(train(config, tmp_path / "run", quiet=True).metrics())
+
+
+@pytest.mark.parametrize(
+    ("space", "gives"),
+    [
+        (spaces.Box(0, 99, (2,), np.float32), lambda steps: np.array([steps, steps])),
+        (spaces.Box(0, 99, (2,), np.float32), lambda steps: [steps, steps]),
+        (spaces.Box(0, 99, (2,), np.int32), lambda steps: np.array([steps, steps], np.int64)),
+        (spaces.Discrete(99, start=-1), lambda steps: np.int32(steps - 1)),
+    ],
+)
+def test_a_last_observation_of_another_dtype_is_as_the_others_are(task: Any, space: Any, gives: Any) -> None:
+    env = envs.make(task(spaces.Discrete(2), space, gives=gives), 2, seed=0)
+    env.reset()
+    for _ in range(10):
+        step = env.step(torch.zeros(2, dtype=torch.int64))
+    assert step.final_obs is not None
+    assert step.final_obs.dtype == step.obs.dtype
+    assert step.final_obs.unique().tolist() == [10]
+    assert step.obs.unique().tolist() == [0]
+
+
+def test_a_task_that_fails_to_draw_is_one_line(task: Any) -> None:
+    class Blank(Any2):
+        metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
+        render_mode = "rgb_array"
+
+        def render(self) -> Any:
+            raise NotImplementedError
+
+    name = task(spaces.Discrete(2), VECTOR)
+    gymnasium.registry[name.removeprefix("gym:")].entry_point = partial(Blank, spaces.Discrete(2), VECTOR)
+    env = envs.make(name, 1, seed=0)
+    env.reset()
+    with pytest.raises(envs.EnvError, match="can't be shown: NotImplementedError"):
+        env.render()
 
 
 def test_pictures_of_floats_are_not_taken_for_bytes(task: Any) -> None:

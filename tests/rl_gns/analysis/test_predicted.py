@@ -117,3 +117,9 @@ def test_bad_moments(signal: object, noise: object, says: str) -> None:
 def test_lengths_that_are_none_are_refused(rollouts: list[float]) -> None:
     with pytest.raises(ValueError, match="ascending whole numbers"):
         predict_axis(rollouts, [[1.0, 1.0]], [[1.0, 1.0]])
+
+
+def test_a_relative_number_without_an_upper_bound_has_an_infinite_end() -> None:
+    axis = predict_axis([1, 5], [[1.0, 1.0], [3.0, 1.1], [-0.5, 0.9]], [[10.0, 5.0], [20.0, 5.0], [5.0, 5.0]])
+    assert axis.n_crit(1).high == math.inf
+    assert axis.relative(1, 5).high == math.inf

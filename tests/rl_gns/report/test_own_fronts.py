@@ -225,7 +225,16 @@ def test_options_get_where_they_say(
         ]
     )
     assert asked == {"table": ((-3, -2), 50, -4, True, 7, True), "fit": (0, True)}
-    assert capsys.readouterr().out.endswith(f"figure: {tmp_path / 'runs-fronts.png'}\n")
+    assert capsys.readouterr().out.endswith(f"figure: {tmp_path / 'runs.of.mine-fronts.png'}\n")
     main([*words, "--seed", "5", "--figure", str(tmp_path / "other.svg")])
     assert asked == {"table": ((), None, None, False, 20, False), "fit": (5, False)}
     assert capsys.readouterr().out.endswith(f"figure: {tmp_path / 'other.svg'}\n")
+
+
+def test_tables_that_differ_after_a_dot_keep_a_figure_each(tmp_path: Path, drawn: list[Figure]) -> None:
+    names = ("lr0.1.csv", "lr0.2.csv", "a.monitor.csv", "b.csv.gz")
+    for name in names:
+        pd.DataFrame(runs()).to_csv(tmp_path / name, index=False)
+        main(["fronts", str(tmp_path / name)])
+    figures = {path.name for path in tmp_path.glob("*.png")}
+    assert figures == {"lr0.1-fronts.png", "lr0.2-fronts.png", "a-fronts.png", "b-fronts.png"}

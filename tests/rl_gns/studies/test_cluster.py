@@ -92,6 +92,14 @@ def test_room_is_counted_node_by_node_and_none_is_said(
             RayPool(tmp_path, "auto", None, threads, on_gpu=on_gpu)
 
 
+def test_no_run_per_gpu_is_refused_on_a_cluster_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", Nodes())
+    path = study_in(tmp_path / "study").path
+    path.write_text(f'{TEXT}device = "cuda"\n')
+    with pytest.raises(UserError, match="jobs-per-gpu must be at least 1, got 0"):
+        drive(load_study(path), cluster="auto", jobs_per_gpu=0, quiet=True)
+
+
 @pytest.mark.slow
 def test_two_nodes_one_killed(tmp_path: Path, cluster: Any) -> None:
     local = study_in(tmp_path / "local")

@@ -184,3 +184,14 @@ def test_full_is_seen_through_the_errors_made_of_it() -> None:
     stopped.__cause__ = OSError(errno.ENOSPC, "full")
     assert is_full(stopped)
     assert not is_full(OSError(errno.EACCES, "denied"))
+
+
+@pytest.mark.parametrize("name", [".", "..", "reports"])
+def test_a_folder_in_the_place_of_a_page_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reports").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"can't be written: it is a folder"):
+        put(Path(name), b"page")
+    assert [path.name for path in tmp_path.iterdir()] == ["reports"]

@@ -11,6 +11,7 @@ import pytest
 
 from rl_gns.cli import main
 from rl_gns.errors import UserError
+from rl_gns.studies.fits import fit
 from rl_gns.studies.own_columns import read
 from rl_gns.studies.own_tables import runs_table
 
@@ -221,3 +222,46 @@ def test_bad_commands_are_one_line(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert says in lines[0]
+
+
+def test_columns_that_parquet_keeps_as_the_index_are_read_as_csv_has_them(tmp_path: Path) -> None:
+    x = np.arange(1, 31) * 100
+    curves = [
+        pd.DataFrame({"run": name, "batch": 8, "observations": x + k, "score": x / 100})
+        for k, name in enumerate("ab")
+    ]
+    frame = pd.concat(curves).sort_values("observations").set_index(["run", "batch"])
+    frame.to_parquet(tmp_path / "runs.parquet")
+    frame.to_csv(tmp_path / "runs.csv")
+    one, other = (runs_table(read([tmp_path / f"runs.{end}"]), [25], 1) for end in ("parquet", "csv"))
+    assert one["id"].tolist() == ["a", "b"]
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_an_empty_cell_of_whole_numbers_is_named(tmp_path: Path) -> None:
+    frame = runs().convert_dtypes()
+    frame.loc[1, "batch"] = pd.NA
+    frame.to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(UserError, match=r"row 2: batch must be a positive whole number, got <NA>"):
+        runs_table(read([tmp_path / "runs.parquet"]))
+
+
+def test_one_file_by_two_paths_is_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs().to_csv("runs.csv", index=False)
+    with pytest.raises(UserError, match=r"runs.csv is given twice"):
+        read([Path("runs.csv"), tmp_path / "runs.csv"])
+
+
+def test_a_run_without_a_rate_takes_no_law_from_the_others() -> None:
+    rates = (1e-3, 2e-3, 4e-3, 8e-3)
+    tried = [
+        {"batch": b, "seed": 1, "learning_rate": rate, "updates": law(b) * (1 + (i - k) ** 2)}
+        for i, b in enumerate(BATCHES)
+        for k, rate in enumerate(rates)
+    ]
+    table = pd.DataFrame(tried)
+    one = pd.DataFrame([{"batch": 1024, "seed": 1, "updates": 9000}])
+    alone, beside = (fit(runs_table(each), bootstrap=20).rates for each in (table, pd.concat([table, one])))
+    assert np.isfinite(alone["exponent"]).all()
+    pd.testing.assert_frame_equal(alone, beside)

@@ -212,7 +212,7 @@ def _loop(
     """Update until done or until `stop` holds a signal, writing on the way; the last state is saved."""
     config, folder = trainer.config, path / "checkpoints"
     next_log = _next(trainer.observations, config.log_every)
-    next_checkpoint = _next(trainer.observations, config.checkpoint_every)
+    next_checkpoint = _next(trainer.observations, config.checkpoint_every, config.keep_every)
     climber = _climber(trainer) if config.ladder_every > 0 and writer is not None else None
     started = time.monotonic()
     log = _Log(trainer, writer, board, started)
@@ -229,7 +229,7 @@ def _loop(
                 if trainer.observations >= next_checkpoint:
                     _save(trainer, writer, folder)
                     saved = trainer.observations
-                    next_checkpoint = _next(trainer.observations, config.checkpoint_every)
+                    next_checkpoint = _next(trainer.observations, config.checkpoint_every, config.keep_every)
         except RunStopped as error:
             kept = checkpoint.files(folder)
             where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was written yet"
@@ -299,9 +299,9 @@ def _climber(trainer: Trainer) -> Any:
     return Climber(trainer)
 
 
-def _next(observations: int, every: float) -> float:
-    """The next multiple of `every`, so that a resumed run logs at the same updates."""
-    return (observations // every + 1) * every
+def _next(observations: int, *every: float) -> float:
+    """The next multiple of one of `every` above 0, so that a resumed run logs at the same updates."""
+    return min((observations // one + 1) * one for one in every if one > 0)
 
 
 def default_name(config: TrainConfig) -> str:

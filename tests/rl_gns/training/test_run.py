@@ -232,3 +232,11 @@ def test_the_noise_of_a_run_needs_no_checkpoint(tmp_path: Path, capsys: pytest.C
         (run.path / f"metrics.db{name}").unlink(missing_ok=True)
     with pytest.raises(UserError, match=r"metrics.db can't be read: file is not a database"):
         run.metrics()
+
+
+def test_what_is_to_be_kept_oftener_than_checkpoints_are_written_is_written_too(tmp_path: Path) -> None:
+    config = rl_gns.TrainConfig(
+        env="gym:CartPole-v1", num_envs=8, observations=1000, keep_every=300, device="cpu", tensorboard=False
+    )
+    rl_gns.train(config, tmp_path / "run", quiet=True)
+    assert [int(file.stem) for file in sorted((tmp_path / "run" / "kept").iterdir())] == [320, 600, 920]

@@ -35,6 +35,11 @@ def by_torchrun() -> bool:
     return all(name in os.environ for name in told) and os.environ["WORLD_SIZE"] != "1"
 
 
+def processes_here() -> int:
+    """How many of a run's processes are on this machine, this one among them."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if by_torchrun() else 1
+
+
 @contextmanager
 def together() -> Iterator[Ranks]:
     """Join the processes that torchrun started with this one, for as long as a run lasts; alone, do nothing."""

@@ -21,6 +21,7 @@ from agents.ranks import ALONE, Ranks
 from envs import BatchedEnv
 from rl_gns.errors import UserError
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.sharing import processes_here
 
 _SOFT = 1  # omp_pause_soft
 
@@ -53,8 +54,8 @@ def emulator_options(config: TrainConfig, device: torch.device) -> dict[str, Any
     if not config.env.startswith("atari:"):
         return {}
     processes = config.threads
-    if processes is None:  # torchrun says how many like this one it has started here
-        processes = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if processes is None:
+        processes = max(1, len(os.sched_getaffinity(0)) // processes_here())
     if config.overlap == "none":
         return {"workers": processes}
     return {"own_share": 0.0, "workers": processes + (device.type != "cpu")}

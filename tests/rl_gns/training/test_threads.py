@@ -48,6 +48,9 @@ def test_emulators_get_the_processors_that_this_process_leaves(monkeypatch: pyte
     # Processes that torchrun started here share the processors, unless each was given its own number.
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(9))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert options("cpu") == {"workers": 9}  # not torchrun's: a batch system's
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
     assert options("cpu") == {"workers": 4}
     assert options("cpu", threads=3) == {"workers": 3}
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "20")

@@ -172,6 +172,8 @@ class Noise:
             print(noise.text(frame))
             if worth := noise.worth(run):
                 print(worth)
+        if seen := noise.seen(run):
+            print(seen)
         if len(parts):
             print(noise_parts.text(parts))
         if len(other):

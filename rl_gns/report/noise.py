@@ -100,6 +100,20 @@ def worth(run: Run) -> str:
     )
 
 
+def seen(run: Run) -> str:
+    """How far actions depended on what was seen, by the last tenth of the rows that say it; empty where none does."""
+    rows = run.metrics()
+    rows = rows.dropna(subset=["information"]) if "information" in rows else rows.iloc[:0]
+    rows = rows.tail(max(1, len(rows) // 10))
+    if rows.empty:
+        return ""
+    information, left = rows["information"].mean(), rows["entropy"].mean()
+    return (
+        f"from {rows['observations'].iloc[0]:,.0f} observations on, what a rollout shows takes {information:.2g} of "
+        f"the {information + left:.3f} nats of its actions' entropy"
+    )
+
+
 def figure(run: Run, path: Path) -> None:
     """Draw score and noise scale against observations, and noise scale against score, to `path` (PNG, SVG, PDF)."""
     metrics = run.metrics()

@@ -22,7 +22,7 @@ class TrainConfig:
     """Settings of one run. None takes the algorithm's published default for Atari, or for moba."""
 
     env: str = "atari:pong"
-    """What to train on: atari:GAME, gym:ID or moba:NvN (`rl-gns envs` lists them)."""
+    """What to train on: atari:GAME, gym:ID, moba:NvN or solvable:WORLD (`rl-gns envs` lists them)."""
     algo: Literal["a2c", "ppo"] = "a2c"
     """The learning algorithm."""
     num_envs: int | None = None

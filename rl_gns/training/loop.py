@@ -42,6 +42,7 @@ from rl_gns.training.memory import chunk_that_fits, pass_bytes, refuse_if_too_bi
 from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
 from rl_gns.training.playing import load_weights
+from rl_gns.training.seeing import in_rollout
 from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.sharing import join_states, own_state, shared_out, variance
 from rl_gns.training.sources import put_back
@@ -144,6 +145,7 @@ class Trainer:
         self.tally = Tally(config.stop_halflife)
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self._started = False
+        self._learnt: Batch | None = None
         self.order = self.generator  # of the observations in ppo's passes
         if self.ahead is not None:
             self.order = torch.Generator(self.device).manual_seed(action_seed ^ 1)
@@ -222,7 +224,7 @@ class Trainer:
         cadence = self.config.noise_cadence
         due = cadence > 0 and self.updates % cadence == 0
         self.backward.moments = None
-        batch = self.rollout.batch(self.settings.gamma, self.settings.gae_lambda)
+        batch = self._learnt = self.rollout.batch(self.settings.gamma, self.settings.gae_lambda)
         with plainly(self.policy):
             self._measure_parts(batch)
         try:
@@ -265,7 +267,7 @@ class Trainer:
             self.meter.update(self.backward.moments, duration)
             if self.backward.normalized is not None:
                 self.parts.take_normalized(self.backward.normalized, duration)
-        self.tally.add(stats | {"explained_variance": _explained_variance(batch, self.ranks)})
+        self.tally.add(stats | _variances(batch, self.ranks))
 
     def _measure_parts(self, batch: Batch) -> None:
         if self.parts.due(self.updates):
@@ -302,6 +304,7 @@ class Trainer:
         measured = reading.observations > 0
         means, games = self.tally.take()
         row = means | {
+            "explained_variance": _explained(means.pop(RETURNS, 0.0), means.pop(RESIDUALS, 0.0)),
             "observations": self.observations,
             "score": self.tally.score,
             "games": self.tally.games,
@@ -310,10 +313,18 @@ class Trainer:
             "noise_scale_high": reading.high if measured else math.nan,
             "signal": reading.signal,
             "noise": reading.noise,
+            "information": self._information(),
             "policy_lag": 0 if self.ahead is None else POLICY_LAG,
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
         return row, games
+
+    def _information(self) -> float:
+        """See `seeing.in_rollout`; NaN before an update, as where a run is resumed that had nothing left to do."""
+        if self._learnt is None:
+            return math.nan
+        with plainly(self.policy):
+            return in_rollout(self.policy, self._learnt, self.ranks)
 
     def begin(self) -> None:
         """Start the games, of which Gymnasium's must show first that a run on them can be checkpointed.
@@ -394,7 +405,18 @@ def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def _explained_variance(batch: Batch, ranks: Ranks) -> float:
-    """1 - Var(returns - value) / Var(returns); NaN where returns don't vary."""
-    whole, left = variance(batch.returns, ranks), variance(batch.returns - batch.value, ranks)
-    return float(1 - left / whole) if float(whole) > 0 else math.nan
+RETURNS, RESIDUALS = "returns_variance", "residual_variance"
+
+
+def _variances(batch: Batch, ranks: Ranks) -> dict[str, float]:
+    """Of a rollout's returns, and of what the values leave of them."""
+    residuals = batch.returns - batch.value
+    return {RETURNS: float(variance(batch.returns, ranks)), RESIDUALS: float(variance(residuals, ranks))}
+
+
+def _explained(returns: float, residuals: float) -> float:
+    """1 - Var(returns - value) / Var(returns), of both the means over updates: many a rollout's returns hardly vary.
+
+    NaN where all of them vary by rounding alone.
+    """
+    return 1 - residuals / returns if returns > 1e-10 * residuals else math.nan

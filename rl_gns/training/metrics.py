@@ -31,6 +31,7 @@ COLUMNS = (
     "policy_loss",
     "value_loss",
     "entropy",
+    "information",
     "grad_norm",
     "clip_fraction",
     "approx_kl",

@@ -8,12 +8,17 @@ learning rate too large for it, and which can still be enough for a goal just ab
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.distributions import Categorical, Distribution, Joint
+from agents.ranks import ALONE, Ranks
+from agents.rollout import Batch
 
 BLIND = 1e-3
 """Nats, below which a policy is said to play blind: a thousandth of a nat tells hardly one action from another."""
+
+MOST = 1024
+"""Observations of a rollout that `in_rollout` looks at."""
 
 
 class Seeing:
@@ -32,6 +37,16 @@ class Seeing:
         self._taken = [a + b for a, b in zip(self._taken, tables, strict=True)] if self._taken else tables
         self._entropy += float(distribution.entropy()[rows].double().sum())
         self.decisions += int(rows.sum())
+
+    def joined(self, ranks: Ranks) -> Seeing:
+        """What all ranks have added up."""
+        whole, own = Seeing(), (self.decisions, self._entropy, [taken.cpu() for taken in self._taken])
+        every = ranks.gather(own)
+        whole.decisions = sum(decisions for decisions, _, _ in every)
+        whole._entropy = sum(entropy for _, entropy, _ in every)
+        tables = zip(*(taken for _, _, taken in every), strict=True)
+        whole._taken = [torch.stack(parts).sum(0) for parts in tables]
+        return whole
 
     @property
     def entropy(self) -> float:
@@ -52,3 +67,24 @@ class Seeing:
             return ""
         said = f"the actions' entropy is {self.entropy:.3f} nats, of which what is seen takes {self.information:.4f}"
         return said + (": it plays blind" if self.information < BLIND else "")
+
+
+@torch.no_grad()
+def in_rollout(policy: nn.Module, batch: Batch, ranks: Ranks = ALONE) -> float:
+    """I(a; s) of `policy` in nats over a rollout's observations; NaN of actions that are real numbers.
+
+    It is the policy's as it is now, not as it was when it acted. A rollout shows little of a game, so that it reads
+    low: of n independent observations by about 1/n of itself, of such as follow one another by more.
+
+    Args:
+        policy: observations -> (distribution, value).
+        batch: this rank's, fields [T, N]; of more than `MOST` observations every few streams are looked at.
+        ranks: those that share the rollout.
+    """
+    steps, streams = batch.advantage.shape
+    every = max(1, -(-steps * streams * ranks.count // MOST))
+    distribution, _ = policy(batch[:, ::every].flat().observations())
+    seeing = Seeing()
+    rows = steps * len(range(0, streams, every))
+    seeing.add(distribution, batch.advantage.new_ones(rows, dtype=torch.bool))
+    return seeing.joined(ranks).information

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -165,3 +166,20 @@ def test_tables_have_each_moment_in_its_column_and_the_newest_reading_of_a_part(
     said = noise_parts.text(rows.iloc[:4]).splitlines()
     assert said[0] == "noise scales of parts at 4,000,000 observations"
     assert said[-1].split() == ["policy", "150", "60", "1,000,000", "0.25", "8"]
+
+
+def test_what_a_policy_sees_is_said_of_the_last_rows() -> None:
+    rows = pd.DataFrame({"observations": np.arange(1, 41) * 1e4, "entropy": 1.0, "information": 0.5})
+    rows.loc[36:, "information"] = [0.1, 0.2, 0.3, NAN]
+
+    def said(frame: pd.DataFrame) -> str:
+        run: Any = SimpleNamespace(metrics=lambda: frame)
+        return noise.seen(run)
+
+    assert said(rows) == (
+        "from 370,000 observations on, what a rollout shows takes 0.2 of the 1.200 nats of its actions' entropy"
+    )
+    assert "from 50,000 " in said(rows[:5])
+    assert (
+        said(rows.assign(information=NAN)) == said(rows.drop(columns="information")) == ""
+    )  # older runs lack it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 
 import rl_gns
 from agents.distributions import Categorical, Gaussian, Joint
+from agents.frames import Frames
 from rl_gns.cli import main
-from rl_gns.training.config import TrainConfig
+from rl_gns.training import seeing as seeing_module
+from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.evaluate import evaluate
-from rl_gns.training.seeing import Seeing
+from rl_gns.training.loop import Trainer
+from rl_gns.training.seeing import Seeing, in_rollout
 
 ALL = torch.ones(2, dtype=torch.bool)
 
@@ -98,3 +102,89 @@ def test_eval_says_whether_a_run_plays_blind(
     assert f"\n{seeing}\n" in capsys.readouterr().out
     assert (seeing.information > 2e-3) == (network == "mlp")
     assert str(seeing).endswith("it plays blind") == (network == "blind")
+
+
+def trainer(**settings: Any) -> Trainer:
+    """After two updates of 4 CartPoles."""
+    config = {"env": "gym:CartPole-v1", "num_envs": 4, "rollout": 5, "learning_rate": 2e-2, "device": "cpu"}
+    made = Trainer(resolve(TrainConfig(**{**config, **settings})))
+    for _ in range(2):
+        made.update()
+    with torch.no_grad():  # whose decisions start out nearly alike whatever they see
+        for name, weight in made.policy.named_parameters():
+            weight.mul_(50 if name == "action.linear.weight" else 1)
+    return made
+
+
+def alone(made: Trainer) -> float:
+    """The same observation by observation, as the mean divergence from the mean policy."""
+    obs, rollout = made.rollout.obs, made.rollout
+    if isinstance(obs, Frames):
+        obs = obs.stacks(rollout.terminated | rollout.truncated).tensor()
+    assert isinstance(obs, torch.Tensor)
+    rows = [made.policy(one[None])[0].tables[0][0].detach().double() for one in obs.flatten(0, 1)]
+    p = torch.stack(rows).exp()
+    return float((p * (p.log() - p.mean(0).log())).sum(-1).mean())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"algo": "ppo", "minibatches": 2},
+        {"network": "blind"},
+        {"env": "atari:pong", "start_spread": 200, "num_envs": 2, "learning_rate": 1e-3},
+        {
+            "overlap": "learn",
+            "env": "atari:pong",
+            "start_spread": 200,
+            "learning_rate": 1e-4,
+            "num_envs": 2,
+            "algo": "ppo",
+            "rollout": 8,
+            "minibatches": 2,
+        },
+    ],
+    ids=str,
+)
+def test_a_row_says_what_the_last_rollout_tells_of_actions(settings: dict[str, Any]) -> None:
+    made = trainer(**settings)
+    found, expected = made.take_row()[0]["information"], alone(made)
+    made.close()
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    assert (expected > 1e-5) == (settings.get("network") != "blind")
+
+
+def test_nothing_is_said_before_an_update_and_of_actions_that_are_numbers() -> None:
+    fresh = Trainer(resolve(TrainConfig(env="gym:CartPole-v1", num_envs=2, device="cpu")))
+    assert math.isnan(fresh.take_row()[0]["information"])
+    numbers = trainer(env="gym:Pendulum-v1")
+    assert math.isnan(numbers.take_row()[0]["information"])
+
+
+def test_of_a_large_rollout_every_few_streams_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(num_envs=7)
+    assert made._learnt is not None
+    every_third = made._learnt[:, ::3]
+    expected = in_rollout(made.policy, every_third)
+    assert expected != in_rollout(made.policy, made._learnt)
+    monkeypatch.setattr(seeing_module, "MOST", 15)  # of 35 observations: two streams or three
+    assert in_rollout(made.policy, made._learnt) == pytest.approx(expected)
+
+
+def test_looking_changes_no_training() -> None:
+    seen, unseen = trainer(), trainer()
+    seen.take_row()
+    for made in (seen, unseen):
+        made.update()
+    for a, b in zip(seen.policy.parameters(), unseen.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_table_of_a_run_has_it(tmp_path: Path) -> None:
+    config = TrainConfig(
+        env="gym:CartPole-v1", num_envs=4, observations=400, log_every=100, tensorboard=False
+    )
+    metrics = rl_gns.train(config, tmp_path / "run", quiet=True).metrics()
+    assert (metrics["information"] > 0).all()
+    assert (metrics["information"] < metrics["entropy"].iloc[0]).all()

@@ -160,6 +160,7 @@ def test_torchrun_writes_one_run_and_goes_on(tmp_path: Path) -> None:
         "noise",
         "policy_loss",
         "value_loss",
+        "information",
         "explained_variance",
     ):
         assert c[column].equals(b[column]), column

@@ -18,7 +18,7 @@ from agents.ranks import ALONE
 from agents.rollout import Batch
 from rl_gns.training.collecting import why_not_finite
 from rl_gns.training.config import TrainConfig, resolve
-from rl_gns.training.loop import Trainer, _explained_variance, algorithm_settings
+from rl_gns.training.loop import RESIDUALS, RETURNS, Trainer, _explained, _variances, algorithm_settings
 from rl_gns.training.tally import Tally
 
 
@@ -102,8 +102,12 @@ def test_explained_variance_a_rows_means_and_the_score_of_the_last_hundred_games
     returns, value = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1.0, 2.5, 3.5]])
     nothing: Any = None
     batch = Batch(nothing, nothing, nothing, returns - value, returns, value)
-    expected = 1 - np.var([0, 0.5, -0.5]) / np.var([1, 2, 4])
-    assert _explained_variance(batch, ALONE) == pytest.approx(expected)
+    variances = _variances(batch, ALONE)
+    expected = np.var([1, 2, 4], ddof=1), np.var([0, 0.5, -0.5], ddof=1)
+    assert (variances[RETURNS], variances[RESIDUALS]) == pytest.approx(expected)
+    assert _explained(2.0, 0.5) == 0.75
+    assert math.isnan(_explained(0.0, 0.0))
+    assert math.isnan(_explained(1e-18, 1e-4))
     tally = Tally(100.0)
     tally.add({"loss": 1.0})
     tally.add({"loss": 3.0})
@@ -112,3 +116,17 @@ def test_explained_variance_a_rows_means_and_the_score_of_the_last_hundred_games
     assert tally.take()[0] == {"loss": 5.0}
     tally.add_games([(i, 0, float(i), 1.0) for i in range(150)])
     assert tally.score == pytest.approx(np.mean(range(50, 150)))
+
+
+def test_explained_variance_is_that_of_all_updates_together() -> None:
+    """A mean of ratios would be one rollout's, in which nothing but rounding varied."""
+    config = TrainConfig(env="gym:CartPole-v1", num_envs=4, rollout=5, device="cpu")
+    trainer, found = Trainer(resolve(config)), []
+    for _ in range(6):
+        trainer.update()
+        assert trainer._learnt is not None
+        found.append(_variances(trainer._learnt, ALONE))
+    expected = 1 - sum(one[RESIDUALS] for one in found) / sum(one[RETURNS] for one in found)
+    row = trainer.take_row()[0]
+    assert row["explained_variance"] == pytest.approx(expected)
+    assert not {RETURNS, RESIDUALS} & set(row)

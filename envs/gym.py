@@ -7,6 +7,7 @@ import difflib
 import pickle
 import random
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -244,10 +245,11 @@ class GymEnv(BatchedEnv):
         """Of one task at each snapshot: twice unpickled it plays the same next step, so its randomness is its own."""
         process = random.getstate(), np.random.get_state()  # noqa: NPY002 - what such a task may draw from
         outcomes = []
-        for task in (pickle.loads(blob), pickle.loads(blob)):
-            task.action_space.seed(self._proven)
-            obs, *rest = task.step(task.action_space.sample())
-            outcomes.append([np.asarray(part).tobytes() for part in (obs, *rest[:3])])
+        for _ in range(2):
+            with closing(pickle.loads(blob)) as task:
+                task.action_space.seed(self._proven)
+                obs, *rest = task.step(task.action_space.sample())
+                outcomes.append([np.asarray(part).tobytes() for part in (obs, *rest[:3])])
         random.setstate(process[0])
         np.random.set_state(process[1])  # noqa: NPY002
         if outcomes[0] != outcomes[1]:

@@ -95,7 +95,7 @@ def worth(run: Run) -> str:
     shown = pd.DataFrame(rows, columns=[name, "times the updates", "times the observations"])
     return (
         f"another {name}, to the same score, if B_crit were B_simple at {last['observations']:,.0f} observations:\n"
-        "S ~ 1 + B_crit/B, E = B S; in the paper B_simple is mostly 1 to 10 times B_crit on Atari\n"
+        "S ~ 1 + B_crit/B, E = B S; in the paper B_simple is mostly 3 to 12 times B_crit on Atari\n"
         + shown.to_string(index=False)
     )
 

@@ -49,6 +49,7 @@ class RayPool:
         except ImportError:
             raise UserError("--cluster needs Ray: pip install -e '.[cluster]' in the clone, or ray") from None
         self._ray, self._results, self._jobs, self._threads = ray, results.resolve(), jobs, threads
+        self._per_gpu = per_gpu if on_gpu else 0
         self._gpu_share = 1 / per_gpu if on_gpu else 0.0
         if not ray.is_initialized():
             try:
@@ -75,8 +76,8 @@ class RayPool:
         for node in self._ray.nodes():
             has = node["Resources"] if node["Alive"] else {}
             here = int(has.get("CPU", 0)) // self._threads
-            if self._gpu_share:
-                here = min(here, int(has.get("GPU", 0) / self._gpu_share))
+            if self._per_gpu:
+                here = min(here, int(has.get("GPU", 0) * self._per_gpu))
             room += here
         return room
 

@@ -275,6 +275,8 @@ def _with_seeds(table: pd.DataFrame, given: bool) -> pd.DataFrame:
     bad = table[~(table["seed"] % 1 == 0)]
     if len(bad):
         raise UserError(f"a seed at batch {bad['batch'].iloc[0]} is no whole number: {bad['seed'].iloc[0]}")
+    if (table["seed"].abs() >= 2**53).any():
+        raise UserError("seeds of 2^53 and more can't be told apart: number the runs otherwise")
     return table.assign(seed=table["seed"].astype(int))
 
 

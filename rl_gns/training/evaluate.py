@@ -169,6 +169,9 @@ class _Film:
         self._writer: Any = imageio.get_writer(path, **timing)
 
     def show(self, picture: np.ndarray) -> None:
+        """Raises UserError: the task draws none of 8 bits, as Gymnasium wants them."""
+        if picture.dtype != np.uint8:
+            raise UserError(f"the task draws pictures of {picture.dtype}, where a film needs uint8")
         times = max(1, math.ceil(420 / picture.shape[0]))
         self._writer.append_data(picture.repeat(times, 0).repeat(times, 1))
 

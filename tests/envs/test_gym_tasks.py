@@ -137,14 +137,18 @@ def test_an_observation_that_is_no_number_is_not_blamed_on_the_rate(
         rl_gns.train(config(task(nan_at=3)), tmp_path / "run", quiet=True)
 
 
-def test_a_restored_task_closes_the_one_it_replaces(task: Callable[..., str], monkeypatch: Any) -> None:
+def test_a_restored_task_closes_the_one_it_replaces_and_a_proof_its_own(
+    task: Callable[..., str], monkeypatch: Any
+) -> None:
     closed: list[int] = []
     monkeypatch.setattr(Task, "close", lambda self: closed.append(1))
     with envs.make(task(), 2) as env:
         env.reset()
-        env.load_state_dict(env.state_dict())
-        assert len(closed) == 2
-    assert len(closed) == 4
+        state = env.state_dict()
+        assert len(closed) == 2  # those that a snapshot is proved by
+        env.load_state_dict(state)
+        assert len(closed) == 4
+    assert len(closed) == 6
     with pytest.raises(EnvError):
         env.load_state_dict({"spec": "other", "return": [0]})
 

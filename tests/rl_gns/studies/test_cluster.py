@@ -87,6 +87,13 @@ def test_room_is_counted_node_by_node_and_none_is_said(
     assert RayPool(tmp_path, "auto", None, 2).slots == 1 + 3
     assert RayPool(tmp_path, "auto", 2, 2).slots == 2
     assert RayPool(tmp_path, "auto", None, 3, on_gpu=True, per_gpu=4).slots == 2
+    many = RayPool(tmp_path, "auto", None, 1, on_gpu=True, per_gpu=93)
+    monkeypatch.setattr(
+        many._ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 200.0, "GPU": 2.0}}]
+    )
+    assert many.slots == 186  # 2 / (1 / 93) is a little less
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "ray", Nodes())
     for threads, on_gpu, said in ((8, False, "8 processors"), (8, True, "8 processors and a GPU")):
         with pytest.raises(UserError, match=f"no node of the Ray cluster has {said}"):
             RayPool(tmp_path, "auto", None, threads, on_gpu=on_gpu)

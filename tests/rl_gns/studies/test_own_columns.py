@@ -105,6 +105,7 @@ def test_packed_files_that_are_broken_are_one_line(tmp_path: Path, name: str) ->
         ("batch,updates,goal\n8,9,1\n", {"goals": [2]}, "no run is about goal 2; the table has 1"),
         ("batch,updates,seed\n8,9,1\n8,10,1\n", {}, "two runs at batch 8 have seed 1: number them"),
         ("batch,updates,seed\n8,9,1.5\n", {}, "no whole number: 1.5"),
+        ("batch,updates,seed\n8,9,9007199254740993\n8,9,9007199254740995\n", {}, "can't be told apart"),
         ("batch,num_envs,rollout,updates\n8,2,5,9\n", {}, "row 1: batch is 8, num_envs x rollout 10"),
         ("batch,observations,score\n8,9,1\n", {}, "say which scores count, --goals"),
         (

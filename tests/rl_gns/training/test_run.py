@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import rl_gns
 from rl_gns.cli import main
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.training import config as configs
-from rl_gns.training.evaluate import evaluate
+from rl_gns.training.evaluate import _Film, evaluate
 from rl_gns.training.loop import Trainer
 
 
@@ -110,8 +111,8 @@ def test_rl_gns_noise_prints_a_table_and_draws(pong: rl_gns.Run, tmp_path: Path,
     printed = capsys.readouterr().out
     assert "noise scale" in printed
     assert (
-        len(printed.strip().splitlines()) == 2 + 1 + 5 + 1
-    )  # what the columns are, their names, rows, figure
+        len(printed.strip().splitlines()) == 2 + 1 + 5 + 1 + 1
+    )  # what the columns are, their names, rows, what is seen, figure
     picture = imageio.imread(tmp_path / "n.png")
     assert picture.shape[0] > 300
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
@@ -125,6 +126,14 @@ def test_eval_plays_whole_games_and_films_one(pong: rl_gns.Run, tmp_path: Path, 
         frames = [frame for _, frame in zip(range(300), film, strict=False)]
     assert frames[0].shape == (420, 320, 3)
     assert np.abs(frames[50].astype(int) - frames[250].astype(int)).max() > 50  # something moves
+
+
+def test_a_picture_of_numbers_is_refused_in_words(tmp_path: Path) -> None:
+    with (
+        closing(_Film(tmp_path / "game.gif", 30)) as film,
+        pytest.raises(UserError, match="draws pictures of float64, where a film needs uint8"),
+    ):
+        film.show(np.zeros((4, 4, 3)))
 
 
 def test_eval_repeats_with_its_seed(pong: rl_gns.Run) -> None:

@@ -149,7 +149,7 @@ class NoiseScaleCallback(BaseCallback):
     def _init_callback(self) -> None:
         model = _supported(self.model)
         buffer = model.rollout_buffer
-        n, rollout = buffer.n_envs, buffer.buffer_size
+        n, rollout = buffer.n_envs, int(buffer.buffer_size)  # plain: it is part of the state
         if n < 2:
             raise ValueError(
                 "one environment alone shows no noise between environments: "
@@ -165,14 +165,17 @@ class NoiseScaleCallback(BaseCallback):
                 f"this callback has measured rollouts of {self._rollout} steps, the model's have {rollout}: "
                 "use a new NoiseScaleCallback"
             )
+        measured = self.every * rollout * n
+        halflife = self.halflife or max(100_000.0, 16.0 * measured)
+        if self._meter is not None:
+            halflife = self._meter.state_dict()["halflife"]
+        if halflife < 3 * measured:
+            raise ValueError(
+                f"halflife {halflife:g} is too short for a reading: one measurement stands for "
+                f"{measured:,} observations, so give at least {3 * measured:,}"
+                + (" to a new NoiseScaleCallback" if self._meter is not None else "")
+            )
         if self._meter is None:
-            measured = self.every * rollout * n
-            if self.halflife is not None and self.halflife < 3 * measured:
-                raise ValueError(
-                    f"halflife {self.halflife:g} is too short for a reading: one measurement stands for "
-                    f"{measured:,} observations, so give at least {3 * measured:,}"
-                )
-            halflife = self.halflife or max(100_000.0, 16.0 * measured)
             self._meter = NoiseScaleMeter(rollout, halflife, self.confidence)
             self._rollout = rollout
 

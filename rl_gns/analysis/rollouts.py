@@ -97,7 +97,8 @@ class RolloutLaw:
 
     def relative(self, rollout: int, to: int) -> Interval:
         """n_crit(T) / n_crit(`to`): the shape of the law, whatever its level; NaN where the points tell neither."""
-        if self.b_1 is None and not self.shared:
+        falling = any(map(math.isnan, self.s_min.values()))  # as 1/n, which tells a shared law's shape
+        if self.b_1 is None and not (self.shared and falling):
             return Interval(math.nan, math.nan, math.nan)
         return self._interval(lambda p: (effect(rollout, p[..., 1]) / rollout) / (effect(to, p[..., 1]) / to))
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rl_gns.noise.groups import Parameters
+from rl_gns.noise.groups import Parameters, refuse_complex
 from rl_gns.noise.moments import Moments, moments
 
 _ROUNDING = 0.01  # of gradients in half precision
@@ -72,6 +72,9 @@ def distributed_moments(
     grads: list[Tensor] = []
     try:
         grads = _gradients(parameters)
+        if any(g.is_sparse for g in grads):
+            grads = []
+            raise ValueError("ranks can't average a sparse gradient: give the embedding sparse=False")
     except ValueError as found:
         error = found
     device = grads[0].device if grads else unit_sq_norms.device
@@ -129,6 +132,7 @@ def _gradients(parameters: Parameters) -> list[Tensor]:
         )
         if not p.requires_grad:
             continue
+        refuse_complex(p, name)
         if p.grad is None:
             raise ValueError(f"{name} of shape {tuple(p.shape)} has no gradient: run the backward pass first")
         if grads and (p.grad.device != grads[0].device or p.grad.dtype != grads[0].dtype):

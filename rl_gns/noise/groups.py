@@ -119,6 +119,7 @@ def _trainable(parameters: Parameters) -> tuple[list[str], list[Tensor]]:
     if not tensors:
         raise ValueError("no parameter requires a gradient: nothing to measure")
     for name, p in zip(names, tensors, strict=True):
+        refuse_complex(p, name)
         if p.device != tensors[0].device or p.dtype != tensors[0].dtype:
             raise ValueError(
                 f"{name} is {p.dtype} on {p.device}, the first is {tensors[0].dtype} on {tensors[0].device}: "
@@ -127,6 +128,12 @@ def _trainable(parameters: Parameters) -> tuple[list[str], list[Tensor]]:
     if len({id(p) for p in tensors}) < len(tensors):
         raise ValueError("a parameter is given twice: its gradient would count twice in the norm")
     return names, tensors
+
+
+def refuse_complex(p: Tensor, name: str) -> None:
+    """Raise ValueError for a tensor whose squares are no squared norms."""
+    if p.is_complex():
+        raise ValueError(f"{name} is complex: hold its parts in a real one, joined by torch.view_as_complex")
 
 
 def _check_losses(losses: Tensor, group: int, size: int) -> None:

@@ -104,8 +104,15 @@ def row_norms(x: Tensor) -> Tensor:
     """[n, ...] -> [n], the norm of each row; [n] as it is.
 
     Norms are taken row by row since the CPU's norm kernel adds up in sequence: 5e-5 off at a million float32.
+    Of half precision they are float32.
     """
-    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim()))) if x.dim() > 1 else x
+    dtype = torch.float32 if x.dtype.itemsize < 4 else None
+    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), dtype=dtype) if x.dim() > 1 else x
+
+
+def widened(x: Tensor) -> Tensor:
+    """Half precision as float32, whose squares neither vanish nor overflow; the others as they are."""
+    return x.float() if x.dtype.itemsize < 4 else x
 
 
 def linear_gradient(x: Tensor, delta: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -126,13 +133,14 @@ def linear_gradient(x: Tensor, delta: Tensor, layout: Layout) -> tuple[Tensor, T
     X, D = layout.by_unit(x, width), layout.by_unit(delta, out)
     r = X.shape[1]
     if r * r * (width + out) <= WRITE_COST * width * out:
+        X, D = widened(X), widened(D)
         unit_sq = (torch.bmm(X, X.mT) * torch.bmm(D, D.mT)).sum((1, 2))
         return delta.reshape(-1, out).T @ x.reshape(-1, width), unit_sq.clamp_(min=0)
     total, sq = x.new_zeros(out, width), []
     step = max(1, MATERIALISED_AT_ONCE // (width * out))
     for i in range(0, layout.units, step):
         parts = torch.bmm(D[i : i + step].mT, X[i : i + step])
-        sq.append(torch.linalg.vector_norm(parts, dim=2).square().sum(1))
+        sq.append(row_norms(parts.flatten(0, 1)).view(parts.shape[:2]).square().sum(1))
         total += parts[0] if len(parts) == 1 else parts.sum(0)
     return total, torch.cat(sq)
 
@@ -140,7 +148,7 @@ def linear_gradient(x: Tensor, delta: Tensor, layout: Layout) -> tuple[Tensor, T
 def summed_gradient(parts: Tensor, layout: Layout, width: int) -> tuple[Tensor, Tensor]:
     """Σ parts [width] over parts [rows, ..., width], and the squared norms [units] of the units' sums."""
     sums = layout.by_unit(parts, width).sum(1)
-    return sums.sum(0), sums.square().sum(1)
+    return sums.sum(0), widened(sums).square().sum(1)
 
 
 class RowCheck(torch.autograd.Function):

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import CheckpointError
 
-from rl_gns.noise.groups import RefuseBatchNorm
-from rl_gns.noise.layer_norms import RULES, Capture, Layout, RowCheck, row_norms
+from rl_gns.noise.groups import RefuseBatchNorm, refuse_complex
+from rl_gns.noise.layer_norms import RULES, Capture, Layout, RowCheck, row_norms, widened
 from rl_gns.noise.moments import Moments, moments
 
 UNITS_AT_ONCE = 16
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 _WARNED: WeakSet[nn.Module] = WeakSet()
 _PROBED: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
 """Losses whose rows were found where they belong, by layout, mode and code: looking costs a backward pass."""
@@ -110,6 +111,7 @@ def _backward(
             )
     capture.covered = {id(p) for p in names if _accounts_for(nodes[id(p)], capture, layout)}
     capture.checked = {i for ids, shape in capture.unruled.items() if layout.leads(shape, 1) for i in ids}
+    capture.checked |= {id(p) for p in names if _sees_rows(nodes[id(p)], capture, layout)}
     if dim is None:
         _one_loss_a_row(layout, capture)
     if not capture.covered:
@@ -156,6 +158,9 @@ class _Intercept(RefuseBatchNorm):
             if measured:
                 given = args[0] if args else kwargs["input"]
                 self.capture.shapes.append(tuple(given.shape))
+                # Within a loss's own vmap or grad no rule can run: the parameter takes further passes.
+                if not torch.compiler.is_compiling() and _is_wrapped(given):
+                    return super().__torch_function__(func, types, args, kwargs)
                 # Autocast would run the layer in another dtype than the rule does.
                 if not torch.is_autocast_enabled(measured[0].device.type):
                     out = rule(self.capture, *args, **kwargs)
@@ -173,7 +178,9 @@ def _one_loss_a_row(layout: Layout, capture: Capture) -> None:
     """Refuse a loss [rows, components]: its last dimension, taken by default, is none of environments."""
     shape = layout.shape
     for given in capture.shapes if len(shape) > 1 else ():
-        if given[0] == shape[0] != shape[-1] and given[: len(shape)] != shape:
+        # A square loss may be [T, N] with a layer of its own for steps, where others see the rows.
+        square = shape[0] == shape[-1] and any(layout.leads(other, 1) for other in capture.shapes)
+        if given[0] == shape[0] and not (layout.leads(given, 1) or square):
             raise ValueError(
                 f"the loss has shape {shape} but a layer was given {given[0]} rows: return one loss per row, as "
                 "loss.mean(1), or say which dimension runs over environments, as dim=0"
@@ -213,6 +220,7 @@ def trainable(module: nn.Module) -> dict[Tensor, str]:
         raise ValueError("no parameter of the module requires a gradient: nothing to measure")
     first = next(iter(names))
     for p, name in names.items():
+        refuse_complex(p, f"parameter '{name}'")
         if p.device != first.device or p.dtype != first.dtype:
             raise ValueError(
                 f"parameter '{name}' is {p.dtype} on {p.device}, '{names[first]}' is {first.dtype} "
@@ -262,6 +270,12 @@ def _accounts_for(nodes: list[Any], capture: Capture, layout: Layout) -> bool:
     return ours and layout.leads(node.shape, node.kept)
 
 
+def _sees_rows(nodes: list[Any], capture: Capture, layout: Layout) -> bool:
+    """Whether all rules that hand it a gradient, of a weight used twice as well, have rows laid out as the loss's."""
+    ours = [node for node in nodes if getattr(node, "capture", None) is capture]
+    return bool(ours) and all(layout.leads(node.shape, node.kept) for node in ours)
+
+
 def _probe(loss: Tensor, layout: Layout, capture: Capture, names: dict[Tensor, str]) -> None:
     """The second unit's losses alone must send gradients to that unit's rows alone, in every layer with a rule.
 
@@ -292,7 +306,7 @@ def _by_further_passes(
     if not parameters:
         return unit_sq, mean_sq
     capture.further = True
-    totals = [torch.zeros_like(p) for p in parameters]
+    totals = [widened(torch.zeros_like(p)) for p in parameters]
     for i in range(0, layout.units, UNITS_AT_ONCE):
         n = min(UNITS_AT_ONCE, layout.units - i)
         ends = loss.new_zeros(n, layout.outer, layout.units, layout.inner)
@@ -300,7 +314,7 @@ def _by_further_passes(
             ends[k, :, i + k] = 1.0 / (layout.outer * layout.inner)
         grads = _pulled_back(loss, parameters, ends.view(n, *loss.shape))
         for total, grad in zip(totals, grads, strict=True):
-            unit_sq[i : i + n] += grad.reshape(n, -1).square().sum(1)
+            unit_sq[i : i + n] += widened(grad.reshape(n, -1)).square().sum(1)
             total += grad.sum(0)
     capture.further = False
     for total in totals:

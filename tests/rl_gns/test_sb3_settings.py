@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
@@ -55,3 +57,24 @@ def test_groups_that_leave_an_environment_over_are_refused(
     monkeypatch.setattr(sb3, "ROWS_AT_ONCE", rows)
     with pytest.raises(ValueError, match="4 environments do not divide into 3 groups"):
         sb3.rollout_moments(model, 3)
+
+
+def test_a_halflife_too_short_is_refused_when_going_on_too() -> None:
+    """By the callback that goes on with fewer measurements, whether the half-life was given or the default."""
+    first = NoiseScaleCallback(4, halflife=96)
+    model_of().learn(T * N, callback=first)
+    second = NoiseScaleCallback(4, halflife=96, every=2)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match="48 observations, so give at least 144 to a new NoiseScaleCallback"):
+        model_of().learn(1, callback=second)
+    by_default, rare = NoiseScaleCallback(4), NoiseScaleCallback(4, every=2000)
+    model_of().learn(T * N, callback=by_default)
+    rare.load_state_dict(by_default.state_dict())
+    with pytest.raises(ValueError, match="halflife 100000 is too short"):
+        model_of().learn(1, callback=rare)
+
+
+def test_the_state_is_plain_where_the_models_settings_are_numpys() -> None:
+    noise = NoiseScaleCallback(4)
+    model_of(n_steps=np.int64(T)).learn(T * N, callback=noise)
+    assert json.loads(json.dumps(noise.state_dict()))["rollout"] == T

@@ -205,3 +205,15 @@ def test_unknown_rollout_and_bad_batch(noisy):
         exchange_rate(noisy, 0, 5, 10)
     with pytest.raises(ValueError, match="correlation"):
         design_effect(5, 1.5)
+
+
+def test_a_shape_is_not_told_where_updates_do_not_depend_on_environments():
+    """Not with one S_min for all lengths either; where they fall as 1/n, the lengths' levels tell it."""
+    n, t = np.tile([4, 8, 16, 32, 64], 3), np.repeat([5, 20, 80], 5)
+    noise = np.exp(0.05 * np.random.default_rng(0).standard_normal(15))
+    law = fit_rollouts(n, t, 1000 * noise, shared=True, bootstrap=20)
+    assert law.b_1 is None
+    assert np.isnan(law.relative(80, 5)).all()
+    falling = fit_rollouts(n, t, 1e9 / n / np.sqrt(t) * noise, shared=True, bootstrap=20)
+    assert falling.b_1 is None
+    assert 0.2 < falling.relative(80, 5).value < 0.3

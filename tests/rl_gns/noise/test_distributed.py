@@ -294,6 +294,15 @@ def test_squares_are_summed_in_no_fewer_digits_than_gradients_have(dtype, digits
     assert found.signal == pytest.approx(float(exact), rel=10**-digits)
 
 
+def test_sparse_gradients_are_refused_before_they_are_averaged(beside):
+    beside([torch.tensor([4, 10, 0])], torch.ones(10))
+    table = nn.Embedding(5, 2, sparse=True)
+    table(torch.arange(3)).sum().backward()
+    with pytest.raises(ValueError, match="sparse=False"):
+        distributed_moments(torch.ones(4), table.parameters())
+    assert table.weight.grad.is_sparse
+
+
 def trainable(net: nn.Module) -> list[Tensor]:
     return [p for p in net.parameters() if p.requires_grad]
 

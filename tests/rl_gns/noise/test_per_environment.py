@@ -369,3 +369,48 @@ def test_on_the_gpu() -> None:
     torch.manual_seed(7)
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 1)).double().cuda()
     check(net, squared_outputs(net, doubles(2, 6, 6).cuda()), 4, rel=1e-9)
+
+
+@pytest.mark.parametrize("layer", ["linear", "wide linear", "layer norm", "conv", "no rule"])
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_half_precision_squares_neither_vanish_nor_overflow(layer: str, size: float) -> None:
+    """Units' gradients that float16 holds with ease, and whose squares it does not."""
+    torch.manual_seed(0)
+    net: nn.Module = {
+        "linear": nn.Linear(6, 1),
+        "wide linear": nn.Linear(6, 1),
+        "layer norm": nn.LayerNorm(6),
+        "conv": nn.Conv2d(1, 2, 2),
+        "no rule": nn.RMSNorm(6),
+    }[layer].half()
+    r = 40 if layer == "wide linear" else 2  # rows of a unit: many form its gradient, few the product of rows
+    x = torch.randn(8 * r, 1, 2, 3).half() if layer == "conv" else torch.randn(8 * r, 6).half()
+    weight = (size * (1 + torch.rand(8 * r))).half()
+
+    def loss(rows: Tensor) -> Tensor:
+        return net(x[rows]).flatten(1).mean(1) * weight[rows]
+
+    rows = torch.arange(8 * r).view(8, r)
+    gradients = [torch.autograd.grad(loss(own).float().mean(), list(net.parameters())) for own in rows]
+    expected = [sum(float(g.double().square().sum()) for g in each) for each in gradients]
+    found, mean_sq = per_environment_backward(lambda: loss(rows.flatten()).view(8, r), net, dim=0)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0.02)
+    assert float(mean_sq) == pytest.approx(
+        sum(float(p.grad.double().square().sum()) for p in net.parameters()), rel=0.02
+    )
+
+
+def test_a_loss_that_runs_the_network_under_vmap() -> None:
+    """There no rule can run; the numbers are those of the plain pass."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 1)), torch.randn(N, 5)
+
+    def mapped() -> Tensor:
+        parameters = dict(net.named_parameters())
+        each = torch.func.vmap(lambda row: torch.func.functional_call(net, parameters, (row,)))
+        return each(x).squeeze(1).square()
+
+    found, mean_sq = per_environment_backward(mapped, net)
+    expected, expected_mean = per_environment_backward(lambda: net(x).squeeze(1).square(), net)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(mean_sq, expected_mean)

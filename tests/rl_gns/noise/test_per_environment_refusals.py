@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rl_gns.noise import backward_in_groups
+from rl_gns.noise.distributed import accumulated_moments
 from rl_gns.noise.per_environment import per_environment_backward
 
 T, N = 3, 8
@@ -172,3 +174,60 @@ def test_sparse_gradients_and_unused_parameters_if_allowed() -> None:
     more = nn.ModuleList([net, nn.Linear(3, 3)])
     again = per_environment_backward(lambda: (net(rows) - y).square().mean(1), more, allow_unused=True)
     torch.testing.assert_close(again, found[1])
+
+
+@pytest.mark.parametrize("pixels", [8, 64])
+def test_a_loss_of_several_outputs_is_refused_where_there_are_as_many_as_rows(pixels: int) -> None:
+    """An autoencoder's [rows, pixels]: its columns are no units, though a square loss has as many of either."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(pixels, 5), nn.Tanh(), nn.Linear(5, pixels)), torch.randn(8, pixels)
+    with pytest.raises(ValueError, match=r"8 rows: return one loss per row, as loss.mean\(1\)"):
+        per_environment_backward(lambda: (net(x) - x).square(), net)
+    alone = nn.Linear(pixels, pixels)  # is given a tensor of the loss's own shape
+    with pytest.raises(ValueError, match=r"8 rows: return one loss per row, as loss.mean\(1\)"):
+        per_environment_backward(lambda: (alone(x) - x).square(), alone)
+    per_environment_backward(lambda: (net(x) - x).square(), net, dim=0)
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_a_square_rollout_may_have_a_layer_that_sees_its_steps() -> None:
+    """[T, N] with T = N: one layer is given an embedding of each step, the other all rows."""
+    torch.manual_seed(0)
+    net = nn.ModuleDict({"step": nn.Linear(4, 3), "row": nn.Linear(3, 1)})
+    steps, x = torch.randn(N, 4), torch.randn(N * N, 3)
+
+    def loss() -> Tensor:
+        shared = net["step"](steps).repeat_interleave(N, 0)
+        return net["row"](x * shared).view(N, N).square()
+
+    per_environment_backward(loss, net)
+
+
+def test_rows_compared_with_one_another_are_refused_where_layers_run_twice() -> None:
+    """Two views through one encoder, every row's partner against all others' (SimCLR)."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4)), torch.randn(N, 5)
+
+    def contrastive() -> Tensor:
+        scores = net(x) @ net(x + 0.1).T
+        return F.cross_entropy(scores, torch.arange(N), reduction="none")
+
+    with pytest.raises(ValueError, match=r"other rows than its own at '0\.weight'"):
+        per_environment_backward(contrastive, net)
+    assert all(p.grad is None for p in net.parameters())
+    per_environment_backward(lambda: (net(x) - net(x + 0.1)).square().mean(1), net)  # of its own row alone
+
+
+def test_complex_parameters_are_refused() -> None:
+    """Their squares are no squared norms."""
+    net = nn.Linear(5, 1, dtype=torch.complex64)
+    x = torch.randn(N, 5, dtype=torch.complex64)
+    one_line = "'weight'.* is complex: hold its parts in a real one"
+    with pytest.raises(ValueError, match=one_line):
+        per_environment_backward(lambda: net(x).abs().squeeze(1), net)
+    groups = torch.arange(N).chunk(4)
+    with pytest.raises(ValueError, match=one_line):
+        backward_in_groups(lambda i: net(x[i]).abs().squeeze(1), groups, net.named_parameters())
+    net(x).abs().mean().backward()
+    with pytest.raises(ValueError, match=one_line):
+        accumulated_moments(torch.ones(4), net.named_parameters())

@@ -61,6 +61,7 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
     """Every run known to be needed so far, smallest environment counts (the slowest runs) first.
 
     With `auto.keep` the first seed's come before all others': a front of one seed is early, and the rest narrows it.
+    With `auto.seeds_first` each cell's first rate comes before all others: a front of all seeds is early.
 
     Args:
         outcomes: id -> what that run came to; missing ids are taken as not yet run.
@@ -75,7 +76,12 @@ def plan(spec: StudySpec, outcomes: Mapping[str, Outcome]) -> list[PlannedRun]:
             config = dataclasses.replace(config, observations=min(config.observations, limit))
             name = run_id(num_envs, rollout, rate, seed)
             runs.append(PlannedRun(name, num_envs, rollout, rate, seed, config))
-    runs.sort(key=lambda run: run.seed not in scouts(spec))
+
+    def later(run: PlannedRun) -> tuple[bool, bool]:
+        after = spec.auto.seeds_first and run.learning_rate != first_rate(spec, run.num_envs, run.rollout)
+        return after, run.seed not in scouts(spec)
+
+    runs.sort(key=later)
     return runs + correlation_runs(spec, outcomes)
 
 
@@ -133,24 +139,35 @@ def cell_runs(
     """(learning rate, seed) of one cell -> observations after which that run is given up (inf: never).
 
     Every seed runs the whole ladder, or, with `auto.keep`, the first seed alone: once it is through, the others run
-    the rates that `kept_rates` leaves. With `auto.patience` each seed gives up the first of them at `SEEDS_DIFFER`
+    the rates that `kept_rates` leaves, and with `auto.seeds_first` the ladder's first rate as soon as the first seed
+    has reached the last goal there. With `auto.patience` each seed gives up the first of them at `SEEDS_DIFFER`
     times what the first seed needed, and the rest at `patience` times what that one took.
     """
     ladder = cell_rates(spec, num_envs, rollout, outcomes)
     runs = {(rate, seed): limit for (rate, limit), seed in itertools.product(ladder.items(), scouts(spec))}
+    if spec.auto.keep is None or scouts(spec) == spec.seeds:
+        return runs
+    goal = spec.goals[-1]
+    if spec.auto.seeds_first:
+        centre = first_rate(spec, num_envs, rollout)
+        begun = cell_outcomes(spec, num_envs, rollout, [centre], outcomes)
+        if begun is not None and needed(begun, goal) < math.inf:
+            limit = SEEDS_DIFFER * needed(begun, goal)
+            runs |= {(centre, seed): limit for seed in spec.seeds if seed not in scouts(spec)}
     cell = cell_outcomes(spec, num_envs, rollout, ladder, outcomes)
-    if cell is None or spec.auto.keep is None or scouts(spec) == spec.seeds:
+    if cell is None:
         return runs
     first, *others = kept_rates(cell, spec.goals, spec.auto.keep)
-    most = math.inf if spec.auto.patience is None else SEEDS_DIFFER * needed(cell, spec.goals[-1])
+    most = math.inf if spec.auto.patience is None else SEEDS_DIFFER * needed(cell, goal)
     for seed in (seed for seed in spec.seeds if seed not in scouts(spec)):
-        runs[first, seed] = limit = most
+        limit = runs.setdefault((first, seed), most)
         if spec.auto.patience is not None:
             found = outcomes.get(run_id(num_envs, rollout, first, seed))
             if found is None or not found.final:
                 continue
-            limit = min(most, spec.auto.patience * needed({first: [found]}, spec.goals[-1]))
-        runs |= {(rate, seed): limit for rate in others}
+            limit = min(most, spec.auto.patience * needed({first: [found]}, goal))
+        for rate in others:
+            runs.setdefault((rate, seed), limit)
     return runs
 
 
@@ -200,8 +217,7 @@ def cell_rates(
                 f"grid.learning_rate: two of {list(spec.learning_rates)} agree in three digits; drop one"
             )
         return dict.fromkeys(rates, math.inf)
-    auto = spec.auto
-    centre = round(-auto.exponent * math.log1p(auto.batch / (num_envs * rollout)) / math.log(auto.factor))
+    auto, centre = spec.auto, _centre(spec.auto, num_envs * rollout)
     low = centre - (auto.points - 1) // 2
     high = low + auto.points - 1
     limits: dict[float, float] = {}
@@ -226,6 +242,16 @@ def cell_rates(
             return limits
         high += up
         low -= down and (room > 1 or not up)
+
+
+def _centre(auto: Auto, batch: int) -> int:
+    """The step of the ladder nearest to ε*/(1 + B*/B)^a."""
+    return round(-auto.exponent * math.log1p(auto.batch / batch) / math.log(auto.factor))
+
+
+def first_rate(spec: StudySpec, num_envs: int, rollout: int) -> float:
+    """The rate in the middle of a cell's ladder, with which it begins under `auto.patience`."""
+    return rung(spec.auto, _centre(spec.auto, num_envs * rollout))
 
 
 def rung(auto: Auto, step: int) -> float:

@@ -28,6 +28,7 @@ patience = 1.5                  # optional: begin with one rate, and give any ot
                                 # observations that the best before it took to the last goal; the budget still holds
 keep = 1.25                     # optional: the first seed alone tries them all; the others run those at which it
                                 # needed at most so many times its best's updates, to any goal
+seeds_first = true              # optional, with both: all seeds run a cell's first rate before other rates are tried
 
 [correlation]                   # optional: repeat one cell measuring how alike the observations of a rollout are, to
 every = 1                       # predict the two-axis map from it; in every so many updates
@@ -69,6 +70,7 @@ class Auto:
     most: int = 7
     patience: float | None = None
     keep: float | None = None
+    seeds_first: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,12 +266,17 @@ def _auto(raw: Mapping[str, Any]) -> Auto:
     values: dict[str, Any] = {
         name: _number(raw, name, getattr(default, name), "auto.")
         for name in names
-        if name in raw or getattr(default, name) is not None
+        if name != "seeds_first" and (name in raw or getattr(default, name) is not None)
     }
+    seeds_first = raw.get("seeds_first", False)
+    if not isinstance(seeds_first, bool):
+        raise UserError(f"auto.seeds_first must be true or false, got {seeds_first!r}")
+    if seeds_first and not {"patience", "keep"} <= set(raw):
+        raise UserError("auto.seeds_first goes with auto.patience, which has a first rate, and auto.keep")
     for name in ("points", "most"):
         if values[name] != int(values[name]):
             raise UserError(f"auto.{name} must be a whole number, got {values[name]:g}")
-    auto = Auto(**values | {name: int(values[name]) for name in ("points", "most")})
+    auto = Auto(**values | {name: int(values[name]) for name in ("points", "most")}, seeds_first=seeds_first)
     if auto.factor <= 1:
         raise UserError(f"auto.factor must be above 1, got {auto.factor:g}")
     if not 1 <= auto.points <= auto.most:

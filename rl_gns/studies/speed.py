@@ -115,6 +115,7 @@ def estimate(study: Study, jobs: int | None = None, seconds: float = 0.4, retry_
             lines.append(
                 f"seed {study.spec.seeds[0]} tries them all; each of the other {len(study.spec.seeds) - 1} runs those "
                 f"within {auto.keep:g} times its best's updates, once it is through with a cell"
+                + (", and a cell's first rate before that" if auto.seeds_first else "")
             )
     return "\n".join(lines)
 

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from rl_gns.errors import UserError
-from rl_gns.studies.plan import PlannedRun, best_rate, cell_found, cell_rates, plan, rounded, run_id
+from rl_gns.studies.plan import (
+    PlannedRun,
+    best_rate,
+    cell_found,
+    cell_rates,
+    first_rate,
+    plan,
+    rounded,
+    run_id,
+)
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 
@@ -259,6 +268,39 @@ def test_keeping_costs_less_and_order_does_not_matter(study_of: Callable[..., St
     whole = played_out(study_of(KEEPING.replace("keep = 1.25\n", "")), lambda run: noisy(run, 4e-2), 0)
     spent = [sum(found.observations for found in end.values()) for end in (ends[0], whole)]
     assert spent[0] < 0.75 * spent[1]
+
+
+FIRST = KEEPING + "seeds_first = true\n"
+
+
+@pytest.mark.parametrize("best", [1e-2 * 2.0**k for k in (-3, -1, 0, 2)])
+def test_all_seeds_run_the_first_rate_before_others_are_tried(
+    study_of: Callable[..., Study], best: float
+) -> None:
+    """And in the end what they would have run without, besides the first rate."""
+    spec = study_of(FIRST).spec
+    outcomes: dict[str, Outcome] = {}
+    order: list[PlannedRun] = []
+    limits: dict[str, float] = {}
+    while missing := [run for run in plan(spec, outcomes) if run.id not in outcomes]:
+        for run in plan(spec, outcomes):
+            assert limits.setdefault(run.id, run.config.observations) == run.config.observations
+        order.append(missing[0])
+        outcomes[missing[0].id] = noisy(missing[0], best)
+    first = {num_envs: first_rate(spec, num_envs, 5) for num_envs in spec.num_envs}
+    begun = [run for run in order if run.learning_rate == first[run.num_envs]]
+    reached = [n for n in spec.num_envs if outcomes[run_id(n, 5, first[n], 1)].crossings[100.0]]
+    assert reached
+    assert {(run.num_envs, run.seed) for run in begun} >= set(itertools.product(reached, spec.seeds))
+    if len(reached) == len(spec.num_envs):
+        assert order[: len(begun)] == begun
+        assert [run.seed for run in begun[:2]] == [1, 1]
+    without = played_out(study_of(KEEPING), lambda run: noisy(run, best), 0)
+    assert set(without) <= set(outcomes)
+    for name in set(outcomes) - set(without):
+        run = next(run for run in order if run.id == name)
+        assert run.learning_rate == first[run.num_envs]
+        assert run.seed > 1
 
 
 def test_where_the_first_seed_reached_nothing_its_best_score_alone_is_kept(

@@ -133,6 +133,16 @@ def test_budget_in_updates_caps_small_batches(tmp_path: Path) -> None:
         ("seeds = [1]", "seeds = [1]\n[auto]\nkeep = 0.9", "auto.keep must be at least 1, got 0.9"),
         (
             "seeds = [1]",
+            "seeds = [1]\n[auto]\nkeep = 2\nseeds_first = true",
+            "seeds_first goes with auto.patience",
+        ),
+        (
+            "seeds = [1]",
+            "seeds = [1]\n[auto]\nseeds_first = 1",
+            "auto.seeds_first must be true or false, got 1",
+        ),
+        (
+            "seeds = [1]",
             'seeds = [1]\n[auto]\npatience = 2\n[train]\nschedule = "linear"',
             "auto.patience cuts budgets",
         ),

@@ -19,7 +19,7 @@ from rl_gns.errors import UserError
 from rl_gns.report import overview
 from rl_gns.report.style import rendered
 from rl_gns.studies import predictors
-from rl_gns.studies.claims import claims, notes, tally, to_frame
+from rl_gns.studies.claims import claims, notes, repeats, tally, to_frame
 from rl_gns.studies.scope import Scope
 from rl_gns.studies.store import put, write_tables
 from rl_gns.studies.words import counted, said, spread
@@ -54,13 +54,17 @@ def markdown(scopes: Sequence[Scope]) -> str:
     Of the paper's own fronts only what is said of all games together; the CSV has each game.
     """
     theirs = {scope.name for scope in scopes if not scope.owned}
+    once = "".join(
+        f" Among all Atari studies {name} does not count, as {before} is of the same game."
+        for name, before in repeats(scopes).items()
+    )
     rows = [row for row in claims(scopes) if row.scope not in theirs]
     scopes = [scope for scope in scopes if scope.owned]
     names = [scope.name for scope in scopes]
     orders = {scope.name: predictors.closest([scope]) for scope in scopes}
     parts = [
         f"{tally(rows)}. In brackets: 95 % intervals. Why a verdict is what it is, and the runs behind it, are listed "
-        "below.",
+        f"below.{once}",
         _grid(by_study(rows, names)),
         "**Which predictor comes closest to B_crit**, study by study: what holds of one is no sample of the others.",
         *(f"* {name}: {predictors.sentence(order)}" for name, order in orders.items()),

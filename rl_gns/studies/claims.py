@@ -16,7 +16,6 @@ import pandas as pd
 
 from rl_gns.analysis import Interval
 from rl_gns.analysis.claims import CANT_TELL, FAIL, PASS, Band, Claim, claim, over_tasks, share, unknown
-from rl_gns.errors import UserError
 from rl_gns.studies import front_claims as fronts
 from rl_gns.studies import noise_claims as noise
 from rl_gns.studies.front_claims import front_claims
@@ -33,21 +32,12 @@ ORDER = ("P", "N", "L", "F", "A", "X")
 def claims(scopes: Sequence[Scope]) -> list[Claim]:
     """Every claim on every scope, in the order of the checklist; with several games also those over all of them.
 
-    Raises:
-        UserError: two studies of one game, which would count twice among all games.
+    Among all games a game counts once: of two studies of one the first that is named, see `repeats`.
     """
-    studied: dict[str, str] = {}
-    for scope in scopes:
-        if scope.owned and scope.task is not None:
-            if scope.task in studied:
-                raise UserError(
-                    f"{studied[scope.task]} and {scope.name} are both of {scope.task}, which would count twice: "
-                    "name one of them"
-                )
-            studied[scope.task] = scope.name
+    again = repeats(scopes)
     rows = [row for scope in scopes for row in (*front_claims(scope), *noise_claims(scope))]
     for name, owned in ((ALL, True), (PAPERS, False)):
-        games = [scope for scope in scopes if scope.atari and scope.owned == owned]
+        games = [s for s in scopes if s.atari and s.owned == owned and not (owned and s.name in again)]
         if len(games) > 1:
             names = {scope.name for scope in games}
             some = pooled(games, [row for row in rows if row.scope in names])
@@ -56,6 +46,18 @@ def claims(scopes: Sequence[Scope]) -> list[Claim]:
     return sorted(
         rows, key=lambda row: (ORDER.index(row.code[0]), row.code, where.get(row.scope, len(where)))
     )
+
+
+def repeats(scopes: Sequence[Scope]) -> dict[str, str]:
+    """Studies of a game that one named before them is of -> that one: they would count twice among all games."""
+    first: dict[str, str] = {}
+    found = {}
+    for scope in scopes:
+        if scope.owned and scope.task is not None:
+            before = first.setdefault(scope.task, scope.name)
+            if before != scope.name:
+                found[scope.name] = before
+    return found
 
 
 def pooled(scopes: list[Scope], single: Sequence[Claim] = ()) -> list[Claim]:

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from rl_gns.analysis.claims import Claim
-from rl_gns.errors import UserError
-from rl_gns.studies.claims import PAPERS, claims, notes, tally, to_frame
+from rl_gns.report.claims import markdown
+from rl_gns.studies.claims import ALL, PAPERS, claims, notes, repeats, tally, to_frame
 from rl_gns.studies.scope import Scope, of_paper
 
 Made = Callable[..., Scope]
@@ -62,10 +62,19 @@ def test_all_runs_together_say_it_where_few_know_theirs(made: Made) -> None:
     assert by_code(claims([made()]))["N5p"].verdict == "can't tell"
 
 
-def test_two_studies_of_one_game_are_refused(made: Made) -> None:
-    scope = made(sizes=(16,))
-    with pytest.raises(UserError, match="made and again are both of breakout, which would count twice"):
-        claims([scope, dataclasses.replace(scope, name="again")])
+def test_of_two_studies_of_one_game_the_first_counts_among_all_games(made: Made) -> None:
+    scope = made(sizes=(4, 16, 64))
+    other = dataclasses.replace(scope, name="other", task="pong")
+    again = dataclasses.replace(made(sizes=(4, 16, 64), scale=3), name="again")
+    three = [scope, other, again]
+    found = claims(three)
+    assert {row.scope for row in found} == {"made", "other", "again", ALL}
+    assert any(row.code == "N1" and row.scope == "again" for row in found)
+    over_all = [row for row in found if row.scope == ALL]
+    assert over_all == [row for row in claims([scope, other]) if row.scope == ALL]
+    assert repeats(three) == {"again": "made"}
+    assert repeats([again, other, scope]) == {"made": "again"}
+    assert "studies again does not count, as made is of the same game." in markdown([scope, again])
 
 
 def test_broken_studies_fail(made: Made) -> None:

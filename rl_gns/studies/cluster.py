@@ -50,7 +50,6 @@ class RayPool:
             raise UserError("--cluster needs Ray: pip install -e '.[cluster]' in the clone, or ray") from None
         self._ray, self._results, self._jobs, self._threads = ray, results.resolve(), jobs, threads
         self._per_gpu = per_gpu if on_gpu else 0
-        self._gpu_share = 1 / per_gpu if on_gpu else 0.0
         if not ray.is_initialized():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -84,9 +83,9 @@ class RayPool:
     def start(self, run: PlannedRun, threads: int) -> None:
         """Submit `run`."""
         # Ray shows each task the GPU it was given and no other: there it is "cuda".
-        device = "cuda" if self._gpu_share else "cpu"
+        device, share = ("cuda", 1 / self._per_gpu) if self._per_gpu else ("cpu", 0.0)
         config = dataclasses.replace(run.config, threads=threads, device=device)
-        task = self._ray.remote(num_cpus=threads, num_gpus=self._gpu_share, max_retries=0)(_work)
+        task = self._ray.remote(num_cpus=threads, num_gpus=share, max_retries=0)(_work)
         folder, log = self._results / "runs" / run.id, self._results / "logs" / f"{run.id}.log"
         self._tasks[task.remote(config, folder, log, self._results)] = run, self._dead_nodes()
 

@@ -37,6 +37,7 @@ from rl_gns.training.collecting import Collector, Game, why_not_finite
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.correlation import CorrelationProbe
 from rl_gns.training.device import pick_device
+from rl_gns.training.explained import explained, variances
 from rl_gns.training.measuring import MeasuringBackward
 from rl_gns.training.memory import chunk_that_fits, pass_bytes, refuse_if_too_big
 from rl_gns.training.metrics import PHASES
@@ -44,7 +45,7 @@ from rl_gns.training.parts import NoiseParts
 from rl_gns.training.playing import load_weights
 from rl_gns.training.seeing import in_rollout
 from rl_gns.training.selfplay import SelfPlay
-from rl_gns.training.sharing import join_states, own_state, shared_out, variance
+from rl_gns.training.sharing import join_states, own_state, shared_out
 from rl_gns.training.sources import put_back
 from rl_gns.training.tally import Tally
 from rl_gns.training.threads import check_overlap, emulator_options, one_thread
@@ -267,7 +268,7 @@ class Trainer:
             self.meter.update(self.backward.moments, duration)
             if self.backward.normalized is not None:
                 self.parts.take_normalized(self.backward.normalized, duration)
-        self.tally.add(stats | _variances(batch, self.ranks))
+        self.tally.add(stats | variances(batch, self.ranks))
 
     def _measure_parts(self, batch: Batch) -> None:
         if self.parts.due(self.updates):
@@ -304,7 +305,7 @@ class Trainer:
         measured = reading.observations > 0
         means, games = self.tally.take()
         row = means | {
-            "explained_variance": _explained(means.pop(RETURNS, 0.0), means.pop(RESIDUALS, 0.0)),
+            "explained_variance": explained(means),
             "observations": self.observations,
             "score": self.tally.score,
             "games": self.tally.games,
@@ -403,20 +404,3 @@ class Trainer:
 def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
     """Of every name."""
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-
-
-RETURNS, RESIDUALS = "returns_variance", "residual_variance"
-
-
-def _variances(batch: Batch, ranks: Ranks) -> dict[str, float]:
-    """Of a rollout's returns, and of what the values leave of them."""
-    residuals = batch.returns - batch.value
-    return {RETURNS: float(variance(batch.returns, ranks)), RESIDUALS: float(variance(residuals, ranks))}
-
-
-def _explained(returns: float, residuals: float) -> float:
-    """1 - Var(returns - value) / Var(returns), of both the means over updates: many a rollout's returns hardly vary.
-
-    NaN where all of them vary by rounding alone.
-    """
-    return 1 - residuals / returns if returns > 1e-10 * residuals else math.nan

@@ -18,7 +18,8 @@ from agents.ranks import ALONE
 from agents.rollout import Batch
 from rl_gns.training.collecting import why_not_finite
 from rl_gns.training.config import TrainConfig, resolve
-from rl_gns.training.loop import RESIDUALS, RETURNS, Trainer, _explained, _variances, algorithm_settings
+from rl_gns.training.explained import RESIDUALS, RETURNS, explained, variances
+from rl_gns.training.loop import Trainer, algorithm_settings
 from rl_gns.training.tally import Tally
 
 
@@ -102,12 +103,12 @@ def test_explained_variance_a_rows_means_and_the_score_of_the_last_hundred_games
     returns, value = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[1.0, 2.5, 3.5]])
     nothing: Any = None
     batch = Batch(nothing, nothing, nothing, returns - value, returns, value)
-    variances = _variances(batch, ALONE)
+    found = variances(batch, ALONE)
     expected = np.var([1, 2, 4], ddof=1), np.var([0, 0.5, -0.5], ddof=1)
-    assert (variances[RETURNS], variances[RESIDUALS]) == pytest.approx(expected)
-    assert _explained(2.0, 0.5) == 0.75
-    assert math.isnan(_explained(0.0, 0.0))
-    assert math.isnan(_explained(1e-18, 1e-4))
+    assert (found[RETURNS], found[RESIDUALS]) == pytest.approx(expected)
+    assert explained({RETURNS: 2.0, RESIDUALS: 0.5}) == 0.75
+    assert math.isnan(explained({}))
+    assert math.isnan(explained({RETURNS: 1e-18, RESIDUALS: 1e-4}))
     tally = Tally(100.0)
     tally.add({"loss": 1.0})
     tally.add({"loss": 3.0})
@@ -125,7 +126,7 @@ def test_explained_variance_is_that_of_all_updates_together() -> None:
     for _ in range(6):
         trainer.update()
         assert trainer._learnt is not None
-        found.append(_variances(trainer._learnt, ALONE))
+        found.append(variances(trainer._learnt, ALONE))
     expected = 1 - sum(one[RESIDUALS] for one in found) / sum(one[RETURNS] for one in found)
     row = trainer.take_row()[0]
     assert row["explained_variance"] == pytest.approx(expected)

@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 from rl_gns.analysis._profile import Floats, Points, aic, mean_squares, rejects, resample, widened_tail
 from rl_gns.analysis.fronts import checked_points
 from rl_gns.analysis.rollout_profile import Profile
-from rl_gns.analysis.rollouts import RolloutLaw, design_effect, effect
+from rl_gns.analysis.rollouts import RolloutLaw, design_effect, effect, widest
 
 _LEAST_TIME = 0.05  # correlation e^-20: independent
 _LONGEST = 100.0  # times the longest rollout: never decays
@@ -92,8 +92,10 @@ def fit_rollouts(
         Profile(model, y, free, drawn, replicas, cells, parameters, confidence, limit) if bootstrap else None
     )
 
+    at_limit = model.limits(drawn, limit) if limit else np.empty((0, best.size))
+
+    times = widest([replicas[:, 1], at_limit[:, 1]], tail)
     b_low, b_high = profile(1) if profile else (-np.inf, np.inf)
-    times = np.quantile(replicas[:, 1], [tail, 1 - tail]) if bootstrap else np.full(2, np.nan)
     free_low, free_high = model.time_bounds[0] + 0.1, model.time_bounds[1] - 0.1
     untold = limit is not None and not (shared and limit == "linear")
     lasting = bool(best[1] > free_high)
@@ -117,6 +119,7 @@ def fit_rollouts(
         tuple(best.tolist()),
         tail,
         profile,
+        at_limit,
     )
 
 
@@ -242,11 +245,17 @@ class Model:
 
     def limit(self, y: Floats, name: str) -> Floats:
         """The parameters at one end of ln B_1, with the best τ there, which is its least where none is told."""
+        return np.asarray(self.limits(y[None], name)[0])
+
+    def limits(self, y: Floats, name: str) -> Floats:
+        """The same [sets, 2 + levels] of sets of values [sets, points]."""
         log_b, times = self.level_bounds[name == "linear"], np.array(self.time_bounds[:1])
         if self.shared and name == "linear":
             times = np.linspace(*self.time_bounds, 400)
         at = np.stack([np.full(times.size, log_b), times], axis=1)
-        return self.with_levels(y, at[self.solve(y, *self.shapes(at))[0].argmin()])
+        objective, levels = self.solve(y, *self.shapes(at))
+        best = objective.argmin(-1)
+        return np.concatenate([at[best], levels[:, np.arange(len(y)), best].T], axis=1)
 
     @cached_property
     def grid(self) -> tuple[Floats, Floats, Floats]:

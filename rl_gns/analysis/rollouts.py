@@ -9,7 +9,7 @@ only; `rollout_fit` fits the law.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,6 +80,8 @@ class RolloutLaw:
     """Share of replicas left out at each end of an interval, widened for the few degrees of freedom."""
     profile: Callable[[int], tuple[float, float]] | None = field(default=None, repr=False, compare=False)
     """Ends of the interval of ln n_crit at a rollout length, -∞ and ∞ where open; None without a bootstrap."""
+    at_limit: Floats = field(default_factory=lambda: np.empty((0, 2)), repr=False, compare=False)
+    """As `replicas`, of resampled fits of the limit, where the law is taken for it."""
 
     def n_crit(self, rollout: int) -> Interval:
         """Critical number of environments at rollout length T.
@@ -134,8 +136,18 @@ class RolloutLaw:
         value = float(quantity(np.asarray(self.log_parameters)))
         if not len(self.replicas):
             return Interval(value, math.nan, math.nan)
-        low, high = np.quantile(quantity(self.replicas), [self.tail, 1 - self.tail])
-        return Interval(value, float(low), float(high))
+        return Interval(value, *widest([quantity(self.replicas), quantity(self.at_limit)], self.tail))
+
+
+def widest(values: Sequence[Floats], tail: float) -> tuple[float, float]:
+    """Percentiles, the farther ones of several sets of values; empty ones say nothing, NaN where all are.
+
+    A law taken for its limit has two sets, of the free fit and of the limit's: the free one bends where its limit
+    can't, so that the value, which is the limit's, may lie at the edge of it.
+    """
+    ends = [np.quantile(each, [tail, 1 - tail]) for each in values if len(each)]
+    low, high = np.transpose(ends) if ends else np.full((2, 1), np.nan)
+    return float(low.min()), float(high.max())
 
 
 def exchange_rate(law: RolloutLaw, batch: float, rollout: int, than: int) -> Interval:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rl_gns.analysis import design_effect, fit_front, fit_rollouts
+from rl_gns.analysis import design_effect, exchange_rate, fit_front, fit_rollouts
 from rl_gns.analysis._profile import Points, minimise
 
 REPEATS = 300
@@ -105,3 +105,20 @@ def held_by_the_law_of_two_axes(envs, lengths, seeds, b_1, scatter, shared, repe
 )
 def test_law_of_two_axes_holds_the_truth(envs, lengths, seeds, b_1, scatter, shared):
     assert held_by_the_law_of_two_axes(envs, lengths, seeds, b_1, scatter, shared) >= 0.89
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("b_1", "seeds"), [(100, 2), (20_000, 1), (20_000, 2)])
+def test_exchange_rate_holds_the_truth(b_1, seeds, shared):
+    """Of 64 environments and rollouts of 5 for 4 and 80, also where all are below the critical number, at ρ = 0.6."""
+    n, t = np.repeat(np.tile([4, 8, 16, 32, 64], 3), seeds), np.repeat([5, 20, 80], 5 * seeds)
+    crit = b_1 * design_effect(t, 0.6) / t
+    truth = (1 + b_1 * float(design_effect(80, 0.6)) / 320) / (1 + b_1 * float(design_effect(5, 0.6)) / 320)
+    held = []
+    for repeat in range(40):
+        noise = np.exp(0.15 * np.random.default_rng(repeat).standard_normal(n.size))
+        law = fit_rollouts(n, t, 200 * (1 + crit / n) * noise, bootstrap=100, shared=shared)
+        rate = exchange_rate(law, 320, 80, 5)
+        held.append(rate.low <= truth <= rate.high)
+    assert np.mean(held) >= 0.89

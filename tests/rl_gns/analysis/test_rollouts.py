@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rl_gns.analysis import design_effect, exchange_rate, fit_rollouts
+from rl_gns.analysis.rollout_fit import Model
+from rl_gns.analysis.rollouts import widest
 
 N = np.array([8, 16, 32, 64, 128, 256] * 4)
 T = np.repeat([5, 10, 20, 40], 6)
@@ -217,3 +219,39 @@ def test_a_shape_is_not_told_where_updates_do_not_depend_on_environments():
     falling = fit_rollouts(n, t, 1e9 / n / np.sqrt(t) * noise, shared=True, bootstrap=20)
     assert falling.b_1 is None
     assert 0.2 < falling.relative(80, 5).value < 0.3
+    # What the limit tells has the interval of the wider of both fits: the free one bends, so that it lies beside it.
+    for replicas in (falling.replicas, falling.at_limit):
+        times = np.quantile(replicas[:, 1], [falling.tail, 1 - falling.tail])
+        assert falling.correlation_time_low <= np.exp(times[0]) * (1 + 1e-12)
+        assert falling.correlation_time_high is None or np.exp(times[1]) <= falling.correlation_time_high * (
+            1 + 1e-12
+        )
+    at_limit = [
+        np.exp(falling.log_updates(p, 4, 80) - falling.log_updates(p, 64, 5)) for p in falling.at_limit
+    ]
+    rate = exchange_rate(falling, 320, 80, 5)
+    assert rate.low <= np.quantile(at_limit, falling.tail)
+    assert rate.high >= np.quantile(at_limit, 1 - falling.tail)
+
+
+def test_each_set_of_values_of_a_limit_is_fitted_by_itself():
+    """At every row the best of a grid of correlation times, with the level that is best there."""
+    n, t = np.tile([4.0, 8.0, 16.0], 2), np.repeat([5.0, 20.0], 3)
+    none = np.empty(0)
+    model = Model(n, t, none, none, none, np.array([5.0, 20.0]), True)
+    y = np.log(1e9 / n / np.sqrt(t)) + 0.1 * np.random.default_rng(0).standard_normal((4, 6))
+    found = model.limits(y, "linear")
+    for row, values in zip(found, y, strict=True):
+        assert row == pytest.approx(model.limit(values, "linear"))
+        assert row == pytest.approx(model.with_levels(values, row[:2]))
+        best = min(
+            model.objective(values, np.array([row[0], x])) for x in np.linspace(*model.time_bounds, 400)
+        )
+        assert model.objective(values, row) == pytest.approx(best)
+    assert np.ptp(found[:, 1]) > 0
+
+
+def test_the_widest_ends_of_several_sets():
+    a, b = np.arange(101.0), np.arange(50.0, 151.0)
+    assert widest([a, b, np.empty(0)], 0.1) == pytest.approx((10, 140))
+    assert np.isnan(widest([np.empty(0)], 0.1)).all()

@@ -11,6 +11,7 @@ from rl_gns.studies.scope import ROLLOUT, Key, Scope
 from rl_gns.studies.spec import StudySpec
 from rl_gns.studies.study import Study
 from rl_gns.studies.words import counted, said
+from rl_gns.training.seeing import BLIND
 
 KINDS = {"atari": "Atari's {}", "gym": "{}", "moba": "the MOBA world's {}"}
 
@@ -45,6 +46,7 @@ def findings(
             f"ln S scatters around the hyperbola by {said(*residual.measured)}, median over fronts; the paper's by "
             "0.088."
         )
+    lines.append(_seen(scope))
     return [*(line for line in lines if line), _untold(study, scope, judged, outcomes)]
 
 
@@ -80,6 +82,18 @@ def _limits(scope: Scope, symbol: str, name: str, theirs: str) -> str:
     return (
         f"{symbol}, in observations: {'; '.join(goals)}." if goals else f"{symbol} can't be told at any goal."
     )
+
+
+def _seen(scope: Scope) -> str:
+    """How far the goals take eyes; "" where no run measured it."""
+    met = scope.fits.points[~scope.fits.points["censored"]]
+    goals = met.groupby("goal")["information"].median().dropna()
+    if goals.empty:
+        return ""
+    told = ", ".join(
+        f"{value:.2g} at score {goal:g}{' (blind play)' * (value < BLIND)}" for goal, value in goals.items()
+    )
+    return f"Of what policies do, a rollout's observations decide I(a; s) in nats: {told} (median over best runs)."
 
 
 def _untold(study: Study, scope: Scope, judged: Sequence[Claim], outcomes: Mapping[str, Outcome]) -> str:

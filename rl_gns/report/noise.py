@@ -16,8 +16,9 @@ from rl_gns.errors import UserError
 from rl_gns.report import noise_parts
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.saved import Run
+from rl_gns.training.seeing import BLIND
 
-BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#8a8a8a"
+BLUE, ORANGE, GREY, GREEN = "#1f5fa8", "#d9730d", "#8a8a8a", "#009e73"
 
 
 def table(run: Run, rows: int = 12) -> pd.DataFrame:
@@ -132,6 +133,7 @@ def figure(run: Run, path: Path) -> None:
     )
     millions = metrics["observations"] / 1e6
     _draw_score(upper["score"], millions, metrics, run.episodes())
+    _draw_seen(upper["score"], millions, metrics)
     _draw_noise(upper["noise"], millions, metrics, f"{100 * config.confidence:g} % interval")
     alike = parts[parts["part"] == noise_parts.ALIKE] if len(parts) else parts
     if len(alike):
@@ -194,6 +196,17 @@ def _draw_score(axes: Axes, x: pd.Series, metrics: pd.DataFrame, episodes: pd.Da
         axes.legend(loc="best", fontsize=7, frameon=False)
     else:
         noise_parts.say(axes, "no game has ended yet")
+
+
+def _draw_seen(axes: Axes, x: pd.Series, metrics: pd.DataFrame) -> None:
+    """I(a; s) on an axis of its own to the right, where the run measured it: a score may rise without it."""
+    if "information" not in metrics or metrics["information"].isna().all():
+        return
+    right = axes.twinx()
+    right.plot(x, metrics["information"], color=GREEN, lw=0.9, alpha=0.8)
+    right.set_ylim(0, max(1.05 * metrics["information"].max(), BLIND))
+    right.set_ylabel("information I(a; s), nats", color=GREEN, fontsize=7)
+    right.tick_params(axis="y", colors=GREEN, labelsize=7)
 
 
 def _draw_alike(

@@ -29,6 +29,9 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame, halflife: fl
     extra = [
         "determined",
         *(name for name in fits.fronts if str(name).startswith("aic_") and name != "aic_lead"),
+        *(
+            name for name in ["information"] if fits.fronts[name].isna().all()
+        ),  # older runs, real-valued actions
     ]
     shown: list[tuple[str, pd.DataFrame]] = [
         (

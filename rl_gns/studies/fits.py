@@ -163,7 +163,7 @@ def fit(
     """Fit everything that the finished runs of `table` allow.
 
     Args:
-        table: `Study.table()`.
+        table: `Study.table()`; one of an older version may be without information.
         seed: of the bootstraps; same table and seed give the same bytes.
         bootstrap: replicas.
         prediction: what `predicted.predict` reads of the study, to be put beside the two axes.
@@ -172,6 +172,8 @@ def fit(
     Raises:
         UserError: no run has finished.
     """
+    if "information" not in table:
+        table = table.assign(information=math.nan)
     points = best_points(table)
     if points.empty:
         raise UserError(
@@ -275,6 +277,7 @@ def _front_row(front: Front, cell: pd.DataFrame, seed: int) -> dict[str, Any]:
     for name in ("noise_scale", "mean_noise_scale"):
         row |= _interval_columns(name, over_seeds(met[name], met["num_envs"]))
     row["known_share"] = float(met["known_share"].mean()) if len(met) else math.nan
+    row["information"] = float(met["information"].median())
     row["ratio"] = row["mean_noise_scale"] / row["b_crit"]
     row["rates_at_edge"] = int(met["at_edge"].sum())
     row |= {f"aic_{name}": value for name, value in front.aic.items()}

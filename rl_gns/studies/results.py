@@ -61,6 +61,8 @@ class Outcome:
     """Goal -> observations at which the smoothed score first reached it; None: not yet."""
     noise: dict[float, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
     """Goal -> noise scale there, its step-weighted mean until there, share of those steps where it was known."""
+    information: dict[float, float] = dataclasses.field(default_factory=dict)
+    """Goal -> I(a; s) there, in nats: how far actions depend on what is seen. NaN where the run did not measure it."""
     start: float | None = None
     """Observations at which the smoothed score passed the study's start score: 0 without one, None before it did."""
     packed: bool = dataclasses.field(default=False, compare=False)
@@ -241,6 +243,9 @@ def _measured(
             for goal, at in crossings.items()
             if at is not None and start is not None
         },
+        information={
+            goal: information_at(metrics, at, halflife) for goal, at in crossings.items() if at is not None
+        },
     )
 
 
@@ -258,6 +263,17 @@ def smoothed_scores(
     smoothed = smooth(x, score, halflife, centred)
     believed = np.searchsorted(x, x, side="right") >= FEWEST_GAMES
     return x[believed], smoothed[believed]
+
+
+def information_at(metrics: pd.DataFrame, at: float, halflife: float) -> float:
+    """Mean I(a; s) in nats of the rows within `halflife` of `at` observations; NaN where none has it.
+
+    The theory has no word of it: it says whether a policy that sees nothing could have come there.
+    """
+    if "information" not in metrics:  # a run of an older version
+        return math.nan
+    near = (metrics["observations"] - at).abs() <= halflife
+    return float(metrics["information"][near].mean())
 
 
 def noise_until(

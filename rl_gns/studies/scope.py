@@ -145,7 +145,7 @@ def of_paper(task: str, seed: int = 0, bootstrap: int = 1000) -> Scope:
         batch, goal = int(row["batch_observations"]), float(row["goal"])
         made, noise = float(row["updates"]) * batch, float(scale.get((task, goal), math.nan))
         cell = [f"B{batch}", batch // ROLLOUT, ROLLOUT, batch, math.nan, 1, goal, made, float(row["updates"])]
-        rows.append([*cell, False, noise, math.nan, math.nan, "done", "", goal])
+        rows.append([*cell, False, noise, math.nan, math.nan, "done", "", goal, math.nan])
     table = pd.DataFrame(rows, columns=COLUMNS)
     return Scope(
         f"paper: {task}", fit(table, seed, bootstrap), task, task != "dota_1v1", seed=seed, owned=False

@@ -49,6 +49,7 @@ COLUMNS = [
     "status",
     "reason",
     "peak",
+    "information",
 ]
 
 
@@ -119,7 +120,8 @@ class Study:
             smoothed score first reached the goal or, where `censored`, those made without reaching it (0 for a
             run not begun); noise_scale (observations) there and mean_noise_scale, its step-weighted mean until
             there, with known_share, the share of steps where it was known; status (pending, partial, done,
-            failed, damaged), reason, and peak, the best smoothed score.
+            failed, damaged), reason, peak, the best smoothed score, and information, I(a; s) in nats where the goal was
+            reached, NaN of runs that did not measure it.
         """
         outcomes = self.outcomes() if outcomes is None else outcomes
         rows: list[dict[str, Any]] = []
@@ -235,6 +237,7 @@ def _row(run: PlannedRun, outcome: Outcome, goal: float) -> dict[str, Any]:
         "status": outcome.status,
         "reason": outcome.reason,
         "peak": outcome.peak if math.isfinite(outcome.peak) else math.nan,
+        "information": outcome.information.get(goal, math.nan),
     }
 
 

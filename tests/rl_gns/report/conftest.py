@@ -23,7 +23,9 @@ def fits_of(
                 batch = 5 * n
                 updates = 10 * goal * (1 + 5 * goal / batch) * float(np.exp(scatter * rng.normal()))
                 row = [f"n{n}-t5-lr1e-3-s{seed}", n, 5, batch, 1e-3, seed, goal, updates * batch, updates]
-                rows.append([*row, False, 100.0 * float(np.exp(rng.normal())), 80.0, 1.0, "done", "", 50.0])
+                rows.append(
+                    [*row, False, 100.0 * float(np.exp(rng.normal())), 80.0, 1.0, "done", "", 50.0, 0.3]
+                )
     return fit(pd.DataFrame(rows, columns=COLUMNS), bootstrap=50)
 
 

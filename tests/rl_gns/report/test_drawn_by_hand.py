@@ -138,7 +138,7 @@ def two_lengths() -> Fits:
                     updates * batch,
                     updates,
                 ]
-                rows.append([*row, False, 100.0, 80.0, 1.0, "done", "", 9.0])
+                rows.append([*row, False, 100.0, 80.0, 1.0, "done", "", 9.0, math.nan])
     return fit(pd.DataFrame(rows, columns=COLUMNS), bootstrap=20)
 
 

@@ -158,6 +158,23 @@ def test_a_run_is_drawn_in_millions_with_its_bars_its_bounds_and_its_minibatch(
     assert "minibatch 320" in [text.get_text() for text in lower.texts]
 
 
+def test_what_a_policy_sees_has_an_axis_of_its_own_where_it_was_measured() -> None:
+    x = pd.Series([1.0, 2.0])
+    for information, most in (
+        ([1e-5, 2e-5], 1e-3),
+        ([0.1, 0.4], 0.42),
+    ):  # blind play does not look like the rest
+        fig = Figure()
+        noise._draw_seen(fig.subplots(), x, pd.DataFrame({"information": information}))
+        right = fig.get_axes()[1]
+        assert right.lines[0].get_xydata().tolist() == [[1, information[0]], [2, information[1]]]
+        assert right.get_ylim() == pytest.approx((0, most))
+    for nothing in (pd.DataFrame({"score": [1.0, 2.0]}), pd.DataFrame({"information": [NAN, NAN]})):
+        fig = Figure()
+        noise._draw_seen(fig.subplots(), x, nothing)
+        assert len(fig.get_axes()) == 1
+
+
 def test_tables_have_each_moment_in_its_column_and_the_newest_reading_of_a_part(parts: pd.DataFrame) -> None:
     rows = parts.assign(score=1.5, signal=0.25, noise=8.0)
     newest = noise.text(rows).splitlines()[-1].split()

@@ -88,6 +88,7 @@ def test_findings_compare_with_the_paper_at_its_own_rollout_length_and_count_edg
     """Breakout's published critical batch to score 2 is 74, with rollouts of 5; nothing is published of 20."""
     front = Front(300.0, 27e3, 90.0, 50.0, 200.0, 0.1, 6, 0, e_min_low=2e4, e_min_high=4e4)
     points = pd.DataFrame({"censored": [False, False, False, True], "at_edge": [True, False, False, False]})
+    points = points.assign(goal=2.0, information=[0.2, NAN, 0.4, 9.0])
     fits: Any = NS(points=points, front_of={(5, 2.0): front, (20, 2.0): front})
     band = Band(3, 12)
     judged = [
@@ -95,7 +96,7 @@ def test_findings_compare_with_the_paper_at_its_own_rollout_length_and_count_edg
         claim("N6", "", "s", band, Interval(2, 1, 2.5), ""),
     ]
     judged.append(unknown("P1", "", "s", band, "too few"))
-    b_crit, e_min, noise, untold = findings(study_of(), Scope("s", fits, "breakout"), judged, {})
+    b_crit, e_min, noise, seen, untold = findings(study_of(), Scope("s", fits, "breakout"), judged, {})
     assert b_crit == (
         "B_crit, in observations: to score 2 it is 90 (50 to 200), published 74 with rollouts of 5; "
         "90 (50 to 200) with rollouts of 20."
@@ -103,6 +104,21 @@ def test_findings_compare_with_the_paper_at_its_own_rollout_length_and_count_edg
     assert e_min.count("published") == 1
     assert "it is 27k (20k to 40k), published 1" in e_min
     assert noise.startswith("B_simple where a goal is reached, over B_crit: 6 (4 to 9)")
+    assert "nats: 0.3 at score 2 (median" in seen
     assert untold.startswith(
         "Can't be told: 1 of 3 claims; the optimum of 1 of 3 learning rates, the least or greatest tried"
     )
+
+
+def test_findings_call_a_goal_blind_play_that_is_reached_without_looking() -> None:
+    fits: Any = NS(
+        points=pd.DataFrame({"goal": [1.0, 2.0], "censored": False, "at_edge": False}), front_of={}
+    )
+    for information, said in (
+        ([5e-4, 0.02], "0.0005 at score 1 (blind play), 0.02 at score 2"),
+        ([NAN] * 2, None),
+    ):
+        fits.points["information"] = information
+        text = " ".join(findings(study_of(), Scope("s", fits, None), [], {}))
+        assert ("I(a; s)" in text) == (said is not None)
+        assert said is None or said in text

@@ -64,6 +64,7 @@ def write_run(
         at = max(end * k / 20, run.batch * (k + 1))
         some = [game for game in games if last < game[0] <= at]
         row = {"observations": at, "score": 300 * at / ramp, "noise_scale": noise_scale}
+        row["information"] = at / 1e6
         writer.write(max(round(at / run.batch), k), row, {}, some)
         last = int(at)
     writer.close()
@@ -106,7 +107,7 @@ def made(
                     rate = 1e-3 / (1 + 150 / batch) ** 0.7 * factor
                     noise = ratio * bend * (batch / 100) ** noise_power * np.exp(wide * rng.normal())
                     row = [f"n{n}-{factor}-s{s}", n, 5, batch, rate, s, goal, updates * batch, updates]
-                    rows.append([*row, False, noise, noise / 3, 1.0, "done", "", 9.0])
+                    rows.append([*row, False, noise, noise / 3, 1.0, "done", "", 9.0, math.nan])
     study = pd.DataFrame(rows, columns=COLUMNS)
     return Scope("made", fit(study, bootstrap=200), "breakout", True, 1.7)
 

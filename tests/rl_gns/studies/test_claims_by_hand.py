@@ -56,6 +56,7 @@ def points_of(
             noise_scale=noise(b),
             mean_noise_scale=mean(b),
             known_share=1.0,
+            information=math.nan,
             status="done",
             at_edge=False,
         )

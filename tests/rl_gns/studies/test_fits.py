@@ -57,7 +57,7 @@ def table_of(
                             made,
                             made / batch,
                         ]
-                        row += [censored, 100.0, 80.0, 1.0, "done", "", 50.0]
+                        row += [censored, 100.0, 80.0, 1.0, "done", "", 50.0, 0.1 * s]
                         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -346,3 +346,10 @@ def test_the_spacing_of_rates_is_that_within_a_batch() -> None:
     )
     assert rate_spacing(table) == pytest.approx(math.log(2))
     assert rate_spacing(table[-1:]) == 0
+
+
+def test_information_of_a_front_is_the_median_of_its_best_runs_and_older_tables_have_none() -> None:
+    """Seeds 1, 2 and 3 have 0.1, 0.2 and 0.3 nats."""
+    table = table_of()
+    assert fit(table, bootstrap=20).fronts["information"].tolist() == pytest.approx([0.2, 0.2])
+    assert fit(table.drop(columns="information"), bootstrap=20).fronts["information"].isna().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sqlite3
@@ -9,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from rl_gns.studies.results import information_at
 from rl_gns.studies.study import Study
 from rl_gns.training import config as configs
 
@@ -30,7 +33,18 @@ def test_done_with_known_crossings_and_noise(study_of: Callable[..., Study], wri
     rows = study.table()
     rows = rows[rows["id"] == run.id].set_index("goal")
     assert not rows["censored"].any()
+    # Rows lie 2,015 observations apart, so that one is within a half-life of 100 of the first goal, none of the second.
+    assert rows["information"].to_dict() == pytest.approx({100.0: 0.02015, 200.0: math.nan}, nan_ok=True)
     assert rows.loc[100.0, "updates"] == pytest.approx(rows.loc[100.0, "observations"] / run.batch)
+
+
+def test_information_is_read_within_a_halflife_of_the_goal() -> None:
+    rows = pd.DataFrame(
+        {"observations": [100.0, 200, 300, 400, 500], "information": [9.0, 1, math.nan, 3, 9]}
+    )
+    assert information_at(rows, 310.0, 115.0) == 2
+    assert math.isnan(information_at(rows, 310.0, 11.0))  # the one row there has none: real-valued actions
+    assert math.isnan(information_at(rows[["observations"]], 310.0, 115.0))  # a run of an older version
 
 
 def test_censored_at_the_budget(study_of: Callable[..., Study], write_run: Write) -> None:

@@ -105,6 +105,8 @@ def main() -> None:
     result: dict[str, Any] = {"rows": {}}
     if options.json is not None and options.json.exists():
         result = json.loads(options.json.read_text())
+        if result["rows"] and result.get("game") != options.game:
+            parser.error(f"{options.json} has rows of {result.get('game')}, not {options.game}: use another")
     result |= {
         "machine": {"processors": len(os.sched_getaffinity(0)), "system": platform.platform()},
         "game": options.game,

@@ -4,8 +4,9 @@
 
 recall: A2C keeps the forward pass it acted with. memory: freed memory stays in the process. pictures: planes are
 converted channel by channel. rmsprop: one pass over the weights. rest: torch's threads sleep while games are emulated.
-Each contender is a process of its own on Pong with default settings; learning alone is timed too, and page faults are
-counted. Results are merged into --json.
+Each contender is a process of its own on Pong with default settings (PPO's turns are one update each, so only
+its warm-up measures the noise); learning alone is timed too, and page faults are counted. Results are merged
+into --json.
 """
 
 from __future__ import annotations

@@ -75,9 +75,9 @@ class Emulation:
         """SPS over about so many seconds."""
         start, steps = time.perf_counter(), 0
         while time.perf_counter() - start < seconds or not steps:
-            for row in self._actions[:4]:
-                self.env.step(row)
-            steps += 4
+            for _ in range(4):
+                self.env.step(self._actions[steps % len(self._actions)])
+                steps += 1
             wait_for(self.env.device)
         return steps * self.env.num_envs / (time.perf_counter() - start)
 

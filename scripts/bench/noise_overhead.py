@@ -96,14 +96,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None, help="rounds are added to this file")
     arguments = parser.parse_args()
     found: dict[str, Any] = {}
+    processors = len(os.sched_getaffinity(0))
     if arguments.json is not None and arguments.json.exists():
         found = json.loads(arguments.json.read_text())
     for name, case in CASES.items():
         if arguments.only not in (None, name):
             continue
         key = f"{name} at its cadence" if arguments.at_cadence else name
-        row = found.setdefault(key, {"processors": len(os.sched_getaffinity(0)), **{c: [] for c in CLOCKS}})
+        row = found.setdefault(key, {"processors": processors, **{c: [] for c in CLOCKS}})
         if not arguments.summary:
+            if row["processors"] != processors:
+                parser.error(
+                    f"{arguments.json} has rounds on {row['processors']} processors, not {processors}"
+                )
             for clock, rounds in race(case, arguments.seconds, arguments.at_cadence).items():
                 row[clock] += [[round(x, 4) for x in pair] for pair in rounds]
         if row["wall"]:

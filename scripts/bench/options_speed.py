@@ -3,8 +3,9 @@
     python scripts/bench/options_speed.py [--only compile] [--rounds 7] [--json options_speed.json]
 
 bf16 (`--precision bf16`), compile (`--compile`), act and learn (`--overlap …`), each against the defaults, on Pong with
-PPO 8 x 128 and A2C 16 x 5, the noise measured. Printed: medians and the ratio round by round. Results are merged into
---json.
+PPO 8 x 128 and A2C 16 x 5. A2C's turns measure the noise as a run does; PPO's are one update each, of which
+a run measures every twelfth, so that only the warm-up does. Printed: medians and the ratio round by round.
+Results are merged into --json.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ def compare(exact: np.ndarray, rough: np.ndarray) -> dict[str, list[float | None
             None if math.isnan(a) or math.isnan(b) or e == 0 else float((b - a) / e)
             for a, b, e in zip(means, others, error, strict=True)
         ]
-    return {"float32": means.tolist(), "bf16": others.tolist(), "t": t}
+    known = [[None if math.isnan(x) else float(x) for x in row] for row in (means, others)]
+    return {"float32": known[0], "bf16": known[1], "t": t}
 
 
 def main() -> None:

@@ -78,6 +78,22 @@ class Watch:
         return max(self.peak, memory_of(tree_of(os.getpid())))
 
 
+def amounts(
+    batch: int, cadence: int, without: list[float], with_noise: list[float]
+) -> dict[str, float | None]:
+    """SPS and what measuring adds, as a share, from seconds of updates that do not measure and that do.
+
+    A run measures once in `cadence` updates, so that is how often it pays the difference.
+    """
+    plain = statistics.median(without)
+    extra = (statistics.median(with_noise) - plain) / max(cadence, 1) if with_noise else None
+    return {
+        "sps": batch / (plain + (extra or 0.0)),
+        "sps_without_noise": batch / plain,
+        "noise_cost": None if extra is None else extra / plain,
+    }
+
+
 def case(algo: str, num_envs: int, cores: int, seconds: float, rollout: int | None = None) -> dict[str, Any]:
     """One case, in this process. SPS with and without measuring, its cost, bytes."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
@@ -123,17 +139,12 @@ def case(algo: str, num_envs: int, cores: int, seconds: float, rollout: int | No
     finally:
         peak = watch.close()
         trainer.close()
-    plain = statistics.median(without)
-    measuring = statistics.median(with_noise) if with_noise else None
-    extra = None if measuring is None else (measuring - plain) / max(config.noise_cadence, 1)
     return {
         "algo": algo,
         "num_envs": num_envs,
         "rollout": config.rollout,
         "cores": cores,
-        "sps": config.batch / (plain + (extra or 0.0)),
-        "sps_without_noise": config.batch / plain,
-        "noise_cost": None if extra is None else extra / plain,
+        **amounts(config.batch, config.noise_cadence, without, with_noise),
         "noise_cadence": config.noise_cadence if config.groups >= 2 else None,
         "updates": len(without) + len(with_noise),
         "seconds_to_load": loaded,

@@ -62,7 +62,7 @@ PATIENCE = 20.0
 
 @dataclasses.dataclass
 class Outcome:
-    """How one cycle went; `wrong` lists what must not be."""
+    """How one cycle went: whether its way `hit` a living run, and in `wrong` what must not be."""
 
     way: str
     early: bool
@@ -147,6 +147,8 @@ def cycle(run: Path, way: str, rng: random.Random, early: bool | None = None) ->
             _, said = process.communicate()
         wrong += left_behind(process.pid, shared, Path(temporary))
     code = process.returncode
+    if way == "exception":
+        hit = code == 1  # thrown at an update of its own, before that moment or after it, or not at all
     wrong += complaints(way, code, said, early)
     wrong += damage(run, before)
     return Outcome(way, early, code, time.monotonic() - start, newest(run), hit, wrong)
@@ -273,14 +275,19 @@ def main() -> None:
                 aside = options.json.with_suffix(".tmp")
                 aside.write_text(json.dumps(known, indent=1) + "\n")
                 aside.rename(options.json)
+    print(total(known))
+    sys.exit(1 if any(row["wrong"] for row in known["cycles"]) else 0)
+
+
+def total(known: dict[str, Any]) -> str:
+    """What all cycles amount to, in a line."""
     ways = collections.Counter(row["way"] for row in known["cycles"] if row["hit"])
     hits = ", ".join(f"{n} {way}" for way, n in sorted(ways.items()))
-    wrong = [row for row in known["cycles"] if row["wrong"]]
-    print(
+    wrong = sum(bool(row["wrong"]) for row in known["cycles"])
+    return (
         f"{len(known['cycles'])} cycles, hit while running: {hits}; {known['compared']} runs got to their end and were "
-        f"compared; {len(wrong)} cycles left something wrong"
+        f"compared; {wrong} cycles left something wrong"
     )
-    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

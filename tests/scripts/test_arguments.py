@@ -30,3 +30,10 @@ def test_one_line(
     with pytest.raises(SystemExit):
         module.main()
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_size_is_rollout_by_environments_and_cores_are_those_here() -> None:
+    from arguments import at_least_one, cores_here, rollout_by_environments
+
+    assert rollout_by_environments("5x16") == (5, 16)
+    assert at_least_one("1") == cores_here("1") == 1

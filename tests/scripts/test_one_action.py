@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ale_py
 import gymnasium
 import pandas as pd
 import pytest
@@ -37,8 +38,29 @@ def test_random_play_hangs_on_the_seed_and_presses_more_than_one(script: Any) ->
 
 
 def test_actions_are_called_as_gymnasium_calls_them(script: Any) -> None:
+    gymnasium.register_envs(ale_py)
     with gymnasium.make("ALE/Breakout-v5") as env:
         assert script.meanings("breakout") == env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
+
+
+def test_a_row_by_hand(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {None: [1.0, 2.0, 6.0, 3.0], 0: [], 1: [5.0]}
+    asked: list[tuple[Any, ...]] = []
+
+    def play(*game: Any) -> list[float]:
+        asked.append(game)
+        return scores[game[1]]
+
+    monkeypatch.setattr(script, "play", play)
+    monkeypatch.setattr(script, "meanings", lambda name: ["NOOP", "FIRE"])
+    rows = script.table("breakout", games=5, most=30, seed=7)
+    assert asked == [("breakout", action, 5, 30, 7) for action in scores]
+    assert rows["action"].tolist() == ["random", "NOOP", "FIRE"]
+    assert rows["games"].tolist() == [4, 0, 1]
+    assert rows["unfinished"].tolist() == [1, 5, 4]
+    assert rows["mean"].fillna(-1).tolist() == [3.0, -1.0, 5.0]
+    # The squares of the deviations sum to 14: sqrt(14 / 3 / 4). One game says nothing of the spread.
+    assert rows["standard_error"].fillna(-1).tolist() == [pytest.approx((14 / 12) ** 0.5), -1.0, -1.0]
 
 
 def test_rows_and_bad_input(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,8 +80,11 @@ class GymEnv(BatchedEnv):
         try:
             self._vector = SyncVectorEnv([one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
         except gymnasium.error.UnregisteredEnv:
-            near = difflib.get_close_matches(name, list(gymnasium.registry), n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            module, colon, plain = name.rpartition(":")
+            near = difflib.get_close_matches(plain, list(gymnasium.registry), n=3)
+            hint = f"; did you mean {', '.join(module + colon + one for one in near)}?" if near else ""
+            if not module:  # a task of one's own is registered only once its module is imported
+                hint += f"; a task that a module of yours registers is gym:MODULE:{name}"
             raise EnvError(f"Gymnasium has no environment {name!r}{hint}") from None
         except Exception as error:
             # What a task says of an option that it can't use is its own affair; without options it is a defect.

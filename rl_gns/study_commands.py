@@ -98,7 +98,7 @@ class StudyFit(_OnStudy):
         from rl_gns.report import sentences
         from rl_gns.report.tables import SMOOTHING
         from rl_gns.studies.fits import titled
-        from rl_gns.studies.fitting import fit_study, report_folder
+        from rl_gns.studies.fitting import fit_study, report_folder, unfinished
         from rl_gns.studies.smoothing import smoothing_table
         from rl_gns.studies.store import write_tables
         from rl_gns.studies.study import load_study
@@ -108,6 +108,8 @@ class StudyFit(_OnStudy):
         _check_seed(self.seed)
         fits = fit_study(study, self.seed, outcomes=outcomes)
         tables = fits.tables()
+        if said := unfinished(study, outcomes):
+            print(f"{said}\n")
         print(fits.text())
         if self.smoothing:
             tables["smoothing"] = smoothing_table(study, outcomes, self.seed)

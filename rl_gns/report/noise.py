@@ -102,7 +102,10 @@ def worth(run: Run) -> str:
 
 
 def seen(run: Run) -> str:
-    """How far actions depended on what was seen, by the last tenth of the rows that say it; empty where none does."""
+    """How far actions depended on what was seen, by the last tenth of the rows that say it; empty where none does.
+
+    The information is of a row's last policy, the entropy a mean over all of the row's: they have no sum.
+    """
     rows = run.metrics()
     rows = rows.dropna(subset=["information"]) if "information" in rows else rows.iloc[:0]
     rows = rows.tail(max(1, len(rows) // 10))
@@ -110,8 +113,8 @@ def seen(run: Run) -> str:
         return ""
     information, left = rows["information"].mean(), rows["entropy"].mean()
     return (
-        f"from {rows['observations'].iloc[0]:,.0f} observations on, what a rollout shows takes {information:.2g} of "
-        f"the {information + left:.3f} nats of its actions' entropy"
+        f"from {rows['observations'].iloc[0]:,.0f} observations on, what a rollout shows decides {information:.2g} "
+        f"nats of its actions; a mean entropy of {left:.3f} is left to chance"
     )
 
 

@@ -68,6 +68,7 @@ def report(study: Study, path: Path | None = None, seed: int = 0, bootstrap: int
         ),
         Table("What predicts B_crit", to_html(closest_shown(order), words=True), predictors.sentence(order)),
     ]
+    found += fits.doubts
     if fits.left_out:
         found.insert(0, fits.left_out)
     progress, first = progress_table(study, outcomes), []

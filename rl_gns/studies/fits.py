@@ -59,6 +59,8 @@ class Fits:
     """Whether a lower score is the better one, and the lowest goal the hardest."""
     left_out: str = ""
     """Which planned runs are on disk and can't be counted, in words; empty when there are none."""
+    doubts: tuple[str, ...] = ()
+    """What makes crossings of goals wrong, a line each, see `fitting.at_first`."""
 
     def hardest(self, goals: pd.Series) -> float:
         """The hardest of these goals."""
@@ -68,6 +70,7 @@ class Fits:
         """What `rl-gns study fit` prints."""
         parts = [self.left_out] if self.left_out else []
         parts += [titled("Fronts: S = S_min (1 + B_crit/B), per rollout length", self.fronts, FRONT_SHOWN)]
+        parts += self.doubts
         parts.append(titled("Learning rates: ε*/(1 + B*/B)^a", self.rates, RATE_SHOWN))
         if len(self.rollouts):
             parts.append(titled("Two axes: critical number of environments", self.rollouts))

@@ -6,12 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from rl_gns.errors import UserError
 from rl_gns.studies.against import compare
 from rl_gns.studies.fits import Fits, fit
 from rl_gns.studies.predicted import predict
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
+from rl_gns.studies.words import counted
+from rl_gns.training.stopping import FEWEST_GAMES
 
 
 def fit_study(
@@ -28,7 +32,40 @@ def fit_study(
         found = fit(study.table(outcomes), seed, bootstrap, predict(study, outcomes, seed, bootstrap))
     except UserError as error:
         raise UserError(said or str(error)) from None
-    return dataclasses.replace(found, left_out=said, against=compare(study, found.points))
+    doubts = tuple(at_first(found.points, outcomes))
+    return dataclasses.replace(found, left_out=said, against=compare(study, found.points), doubts=doubts)
+
+
+def at_first(points: pd.DataFrame, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Goals that the runs behind a front had as soon as a score counted at all, a line per goal and rollout length.
+
+    Such a run's updates say when its twentieth game ended: a number of the environments and of the length of games,
+    which falls on a fine hyperbola of the batch.
+    """
+    lines = []
+    for (goal, rollout), met in points[~points["censored"]].groupby(["goal", "rollout"]):
+        early = sum(
+            outcomes[name].first == at for name, at in zip(met["id"], met["observations"], strict=True)
+        )
+        if early:
+            lines.append(
+                f"careful: score {goal:g}, rollouts of {rollout}: {early} of {counted(len(met), 'best run')} reached "
+                f"it at the first score that counts, of {FEWEST_GAMES} games, perhaps long before: it takes a harder "
+                "goal"
+            )
+    return lines
+
+
+def unfinished(study: Study, outcomes: Mapping[str, Outcome]) -> str:
+    """How many planned runs have still to finish, and that they don't count; empty where all have."""
+    runs = study.plan(outcomes)
+    missing = sum(not outcomes[run.id].final for run in runs)
+    return (
+        f"Not finished: {missing} of {counted(len(runs), 'run')} known to be needed. What follows counts finished runs "
+        "only and will move."
+        if missing
+        else ""
+    )
 
 
 def left_out(study: Study, outcomes: Mapping[str, Outcome]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import shlex
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,8 @@ OTHER_NAMES = {
 }
 """What others call our columns, in small letters and without a folder as charts/: named in the error, never taken for
 granted."""
+RUN = " - "
+"""Between run and metric, in exports that have a column for every run."""
 FILE, ROW = "_file", "_row"
 """Where a row was read: only the errors and the telling apart of runs need them."""
 UNPACKED = (EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error, ImportError)
@@ -165,7 +168,12 @@ def rates(frame: pd.DataFrame) -> pd.Series:
 def missing(frame: pd.DataFrame, name: str) -> str:
     """That a column is not there, and what others call it where one of those is."""
     theirs = [str(column) for column in frame.columns if _meant(str(column)) == name]
-    hint = f"; is it '{theirs[0]}'? then give --columns {name}={theirs[0]}" if theirs else ""
+    hint = (
+        f"; is it '{theirs[0]}'? then give --columns {shlex.quote(f'{name}={theirs[0]}')}" if theirs else ""
+    )
+    if len({column.partition(RUN)[0] for column in theirs if RUN in column}) > 1:
+        # As Weights & Biases exports a panel: "run - charts/episodic_return", for every run.
+        hint = f"; it has a column a run, as '{theirs[0]}': put the runs one below the other, with a column 'run'"
     there = ", ".join(str(column) for column in frame.columns if column not in (FILE, ROW))
     return f"the table has no column '{name}'{hint or f': it has {there}'}"
 

@@ -236,7 +236,11 @@ def _reached(run: pd.DataFrame, name: str, rule: Rule) -> list[dict[str, Any]]:
     for goal in rule.goals:
         at = rule.crossing(x, smoothed, goal)
         if at == 0:
-            raise UserError(f"run {name} has score {goal:g} before its first update")
+            raise UserError(
+                f"run {name} has score {goal:g} before its first update: it takes a harder goal, or "
+                + ("no --lower if the higher score" if rule.sign < 0 else "--lower if the lower score")
+                + " is better"
+            )
         spent_ = made if at is None else at
         row = {"id": name, "goal": goal, "observations": spent_, "censored": at is None}
         row |= {"updates": spent_ / int(first["batch"]), "peak": float(rule.sign * smoothed.max())}

@@ -65,6 +65,8 @@ class Outcome:
     """Goal -> I(a; s) there, in nats: how far actions depend on what is seen. NaN where the run did not measure it."""
     start: float | None = None
     """Observations at which the smoothed score passed the study's start score: 0 without one, None before it did."""
+    first: float | None = None
+    """Observations at which a score was believed first: a goal reached there may have been reached long before."""
     packed: bool = dataclasses.field(default=False, compare=False)
     """Whether it was read from a committed archive, not from a run's directory."""
 
@@ -238,6 +240,7 @@ def _measured(
         peak=float(smoothed.max()) if smoothed.size else -math.inf,
         crossings=crossings,
         start=start,
+        first=float(x[0]) if x.size else None,
         noise={
             goal: noise_until(metrics, at, halflife, start)
             for goal, at in crossings.items()

@@ -1,5 +1,6 @@
 """Gymnasium tasks behind the contract, against Gymnasium itself."""
 
+import re
 import sys
 
 import gymnasium
@@ -92,6 +93,20 @@ def test_environment_i_is_the_same_whatever_the_batch() -> None:
 def test_a_first_environment_is_a_number(name: str, number: object) -> None:
     with pytest.raises(EnvError, match=r"^first_env must be a whole number of at least 0, got"):
         envs.make(name, 2, first_env=number)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("CartPole-v7x", "did you mean CartPole-v"),
+        ("MyOwn-v0", "; a task that a module of yours registers is gym:MODULE:MyOwn-v0"),
+        ("gymnasium:CartPoole-v1", "; did you mean gymnasium:CartPole-v1"),
+    ],
+)
+def test_an_unknown_id_comes_with_near_ones_and_with_how_an_own_task_is_named(name: str, says: str) -> None:
+    with pytest.raises(EnvError, match=re.escape(says)) as refused:
+        envs.make(f"gym:{name}", 1)
+    assert ("MODULE" in str(refused.value)) == (":" not in name)
 
 
 def test_wrong_action_shape_is_refused() -> None:

@@ -194,7 +194,8 @@ def test_what_a_policy_sees_is_said_of_the_last_rows() -> None:
         return noise.seen(run)
 
     assert said(rows) == (
-        "from 370,000 observations on, what a rollout shows takes 0.2 of the 1.200 nats of its actions' entropy"
+        "from 370,000 observations on, what a rollout shows decides 0.2 nats of its actions; a mean entropy of 1.000 "
+        "is left to chance"
     )
     assert "from 50,000 " in said(rows[:5])
     assert (

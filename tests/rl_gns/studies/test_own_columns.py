@@ -152,7 +152,12 @@ def test_packed_files_that_are_broken_are_one_line(tmp_path: Path, name: str) ->
         (
             "batch,observations,score\n8,0,1\n8,9,1\n",
             {"goals": [1], "fewest": 1},
-            "has score 1 before its first update",
+            "has score 1 before its first update: it takes a harder goal, or --lower if the lower score is better",
+        ),
+        (
+            "batch,observations,score\n8,0,1\n8,9,1\n",
+            {"goals": [1], "fewest": 1, "lower": True},
+            "it takes a harder goal, or no --lower if the higher score is better",
         ),
         ("batch,observations,score\n8,9,1\n", {"goals": [1], "fewest": 0}, "fewest must be at least 1"),
         (
@@ -170,6 +175,16 @@ def test_packed_files_that_are_broken_are_one_line(tmp_path: Path, name: str) ->
         ),
         ("batch,updates,mean_noise_scale\n8,9,x\n", {}, "row 1: mean_noise_scale is no number: x"),
         ("Batch,updates\n8,9\n", {}, "is it 'Batch'? then give --columns batch=Batch"),
+        (
+            "batch,step,my loss/value\n8,9,1\n",
+            {"goals": [1]},
+            "is it 'my loss/value'? then give --columns 'score=my loss/value'",
+        ),
+        (
+            "Step,a - charts/episodic_return,a - charts/episodic_return__MIN,b - charts/episodic_return\n9,1,1,1\n",
+            {"goals": [1]},
+            "it has a column a run, as 'a - charts/episodic_return': put the runs one below the other, with a column",
+        ),
         ("batch,updates,learning_rate\n8,9,0\n", {}, "row 1: learning_rate must be a positive number, got 0"),
         (
             "batch,observations,score,learning_rate\n8,9,1,inf\n",

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rl_gns.cli import main
+from rl_gns.report.study import report
 from rl_gns.studies.results import information_at
 from rl_gns.studies.study import Study
 from rl_gns.training import config as configs
@@ -152,3 +154,40 @@ def test_removed_results(study_of: Callable[..., Study], write_run: Write) -> No
     write_run(study, run, ramp=60_000)
     shutil.rmtree(study.results)
     assert set(study.table()["status"]) == {"pending"}
+
+
+def test_goals_that_were_there_at_the_first_score_that_counts_are_told(
+    study_of: Callable[..., Study], write_run: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Games end every 5 observations, so that the twentieth does after 100, at any batch: a front of nothing else."""
+    study = study_of()
+    for run in study.plan({}):
+        write_run(study, run, ramp=60.0 if run.seed == 1 else 60_000.0)
+    assert {study.outcome(run).first for run in study.plan()} == {100.0}
+    main(["study", "fit", str(study.path)])
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("careful")]
+    assert said == [
+        f"careful: score {goal}, rollouts of 5: 5 of 10 best runs reached it at the first score that counts, of 20 "
+        "games, perhaps long before: it takes a harder goal"
+        for goal in (100, 200)
+    ]
+    page = report(study, bootstrap=20).read_text()
+    assert said[0] in page
+
+
+def test_goals_reached_later_are_not_doubted_and_a_fit_says_what_it_lacks(
+    study_of: Callable[..., Study], write_run: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of()
+    first, *others = study.plan({})
+    for run in others:
+        write_run(study, run, ramp=60_000.0)
+    main(["study", "fit", str(study.path)])
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "Not finished: 1 of 10 runs known to be needed. What follows counts finished runs only"
+    )
+    assert "careful" not in out
+    write_run(study, first, ramp=60_000.0)
+    main(["study", "fit", str(study.path)])
+    assert "Not finished" not in capsys.readouterr().out

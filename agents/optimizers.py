@@ -73,7 +73,16 @@ def _dense(x: Tensor) -> bool:
     return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _compiled(function: Callable[..., Any]) -> Any:
+    """`function` as machine code, kept for the next process where numba finds a folder it can write."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither this one nor the user's cache: it is made anew
+        return numba.njit(**options)(function)
+
+
+@_compiled
 def _rmsprop(
     theta: np.ndarray,
     g: np.ndarray,

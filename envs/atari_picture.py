@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -20,8 +21,15 @@ import numpy as np
 
 SIZE = 84
 UNKNOWN = np.float32(-1)
-_compiled: Any = numba.njit(cache=True, nogil=True)
 _IDENTITY = np.arange(256, dtype=np.float32)
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    """`function` as machine code, kept for the next process where numba finds a folder it can write."""
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither this one nor the user's cache: it is made anew
+        return numba.njit(nogil=True)(function)
 
 
 class Taps(NamedTuple):

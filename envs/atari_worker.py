@@ -147,6 +147,7 @@ def main() -> None:
     for asked_to_end in (
         signal.SIGINT,
         signal.SIGTERM,
+        signal.SIGHUP,
     ):  # the parent's to handle; it hangs up when it has saved
         signal.signal(asked_to_end, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))

@@ -340,7 +340,8 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(command, Train) and arguments is None:
             # All is saved; leaving takes a second, and a signal that comes in it must not make the run look failed.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # begun with it closed
+            sys.stdout.flush()
     except (UserError, ValueError) as error:
         if not isinstance(error, UserError) and type(error).__name__ not in ("EnvError", "GameError"):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import time
@@ -18,6 +19,7 @@ from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.training.metrics import read_only
+from rl_gns.training.progress import say
 
 PLAIN_EVERY = 15.0
 LOOK_EVERY = 2.0
@@ -46,7 +48,8 @@ class View:
 
     def __exit__(self, *exc: object) -> None:
         if self._live is not None:
-            self._live.__exit__(None, None, None)
+            with contextlib.suppress(OSError, SystemExit):  # the terminal is gone
+                self._live.__exit__(None, None, None)
             self._live = None
 
     def show(
@@ -85,15 +88,8 @@ class View:
 
     def note(self, line: str) -> None:
         """Print a line that stays."""
-        if not line:
-            return
-        try:
-            self._console.print(line, highlight=False, soft_wrap=True)
-        except (
-            OSError,
-            SystemExit,
-        ):  # rich exits where nobody reads any more; the runs are worth more than the view
-            self._console.quiet = True
+        if line:
+            say(self._console, line)
 
     def summary(self, runs: list[PlannedRun], outcomes: Mapping[str, Outcome]) -> None:
         """What became of the study; every failed run with its reason."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -357,7 +358,10 @@ def save(config: TrainConfig, path: Path, extra: dict[str, Any]) -> None:
     """Write `config` (without unset values) and tables of facts about where it ran as TOML."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
     aside = path.with_suffix(".tmp")  # a kill must not leave a run without its settings
-    aside.write_text(tomli_w.dumps({"train": settings, **extra}))
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(tomli_w.dumps({"train": settings, **extra}))
+        file.flush()
+        os.fsync(file.fileno())  # nor must a power cut: this takes the place of the older one at each resume
     aside.rename(path)
 
 

@@ -8,6 +8,7 @@ against scripts, where asked for), `timing` (what the clock says).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sqlite3
@@ -52,6 +53,8 @@ CREATE TABLE IF NOT EXISTS ladder ("update" INTEGER, observations INTEGER, oppon
 """
 _METRICS = f'("update", {", ".join(COLUMNS)})'
 """By name: a column that an older version lacked was added at the end, wherever it stands in COLUMNS."""
+PATIENCE = 60.0
+"""Seconds to wait for somebody else's transaction on the database, as of a shell, before the run stops."""
 TABLES = ("metrics", "timing", "episodes", "noise_parts", "ladder")
 
 
@@ -65,19 +68,22 @@ class MetricsWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)
+        except sqlite3.Error as error:
+            raise RunStopped(f"{path} could not be opened: {error}") from error
         self._guard("PRAGMA journal_mode=WAL")
         self._guard("PRAGMA synchronous=FULL")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             self._guard(statement)
-        known = {row[1] for row in self._db.execute("PRAGMA table_info(metrics)")}
+        known = {row[1] for row in self._guard("PRAGMA table_info(metrics)")}
         for name in COLUMNS:
             if name not in known:  # a run of an older version
                 self._guard(f"ALTER TABLE metrics ADD COLUMN {name} REAL")
 
-    def _guard(self, statement: str, values: tuple[float | int | str | None, ...] = ()) -> None:
+    def _guard(self, statement: str, values: tuple[float | int | str | None, ...] = ()) -> sqlite3.Cursor:
         try:
-            self._db.execute(statement, values)
+            return self._db.execute(statement, values)
         except sqlite3.DatabaseError as error:  # also of a file that is damaged, or no database
             raise RunStopped(f"{self.path} could not be written: {error}; what it held is kept") from error
 
@@ -113,8 +119,7 @@ class MetricsWriter:
                 self._insert("noise_parts", (update, row["observations"], part, *cells))
             self._guard("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            self._roll_back()
             raise
 
     def _insert(self, table: str, values: tuple[float | int | str | None, ...], names: str = "") -> None:
@@ -128,14 +133,18 @@ class MetricsWriter:
                 self._insert("ladder", (update, observations, *row))
             self._guard("COMMIT")
         except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # a disk that fails here too is not what to tell of
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise
 
     @property
     def newest(self) -> int:
         """Updates at the newest metric row, 0 without one."""
-        return int(self._db.execute('SELECT MAX("update") FROM metrics').fetchone()[0] or 0)
+        return int(self._guard('SELECT MAX("update") FROM metrics').fetchone()[0] or 0)
 
     def drop_after(self, update: int) -> None:
         """Forget all rows newer than a checkpoint, in one transaction."""

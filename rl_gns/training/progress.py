@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 
@@ -35,6 +36,14 @@ def describe(
     )
 
 
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print a line as it stands, brackets too; where nobody reads, be quiet from now on."""
+    try:
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    except (OSError, SystemExit):  # rich exits where nobody reads; what runs is worth more than a line
+        console.quiet = True
+
+
 class Progress:
     """Shows the newest `describe` line; a context manager."""
 
@@ -55,9 +64,10 @@ class Progress:
             self._live.update(Text(line, overflow="ellipsis", no_wrap=True))
         elif not self._quiet and time.monotonic() - self._last >= PLAIN_EVERY:
             self._last = time.monotonic()
-            self._console.print(line, highlight=False, soft_wrap=True)
+            say(self._console, line)
 
     def __exit__(self, *exc: object) -> None:
         if self._live is not None:
-            self._live.__exit__(None, None, None)
+            with contextlib.suppress(OSError, SystemExit):  # the terminal is gone
+                self._live.__exit__(None, None, None)
             self._live = None

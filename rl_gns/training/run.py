@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -25,8 +26,9 @@ from rl_gns.training import checkpoint, locking
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.loop import Trainer
-from rl_gns.training.metrics import PHASES, MetricsWriter
-from rl_gns.training.progress import Progress, describe
+from rl_gns.training.metrics import MetricsWriter
+from rl_gns.training.progress import Progress, say
+from rl_gns.training.rows import Log, board_of, writing
 from rl_gns.training.saved import Run
 from rl_gns.training.sharing import together
 from rl_gns.training.sources import of_another_kind
@@ -43,6 +45,9 @@ FREE_ON_RESUME = {
 }
 """Settings that may change when a run is resumed; the learning rate's linear schedule follows `observations`."""
 
+_NEWEST_ROW = "newest_row"
+"""In a checkpoint: updates at the newest metric row that its run had written."""
+
 BEFORE_SETTINGS = {"lock", "config.tmp"}
 """What a run that was killed before it had settings leaves; there is nothing to resume, so it may start anew."""
 
@@ -55,7 +60,7 @@ def train(
     quiet: bool = False,
     given: Collection[str] | None = None,
 ) -> Run:
-    """Train until `config.observations`, or until SIGINT or SIGTERM, which checkpoint first.
+    """Train until `config.observations`, or until SIGINT, SIGTERM or SIGHUP, which checkpoint first.
 
     Under torchrun every process calls it alike; they share the worlds, and the first one writes (see `sharing`).
 
@@ -133,10 +138,8 @@ def _follow(config: TrainConfig, path: Path, resume: bool) -> Run:
 
 
 def _save_settings(config: TrainConfig, path: Path) -> None:
-    try:
+    with writing(path / "config.toml"):
         configs.save(config, path / "config.toml", _facts())
-    except OSError as error:
-        raise RunStopped(f"{path / 'config.toml'} could not be written: {error.strerror}") from error
 
 
 def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quiet: bool) -> Run:
@@ -149,44 +152,69 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
         goes_on = resume and bool(checkpoint.files(path / "checkpoints"))
         if not goes_on:
             _save_settings(config, path)
-        writer = MetricsWriter(path / "metrics.db")
-        if resume and not goes_on:
-            console.print(
-                f"{path} was stopped before its first checkpoint: starting at the beginning", highlight=False
-            )
-            writer.drop_after(-1)
-        elif resume:
-            found, state, warnings = checkpoint.newest(path / "checkpoints")
-            for line in warnings:
-                console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
-            try:
-                trainer.load_state_dict(state)
-            except KeyError as error:
-                raise UserError(
-                    f"{found} lacks {error}: it is of another version; start the run anew"
-                ) from None
-            except ValueError as error:
-                if isinstance(error, UserError | envs.EnvError):
-                    raise
-                raise UserError(f"{found} can't be gone on with: {error}; start the run anew") from None
-            if of_another_kind(trainer.generator, state["generator"]):
-                line = f"{path} was trained on another kind of device: random numbers begin anew on {trainer.device}"
-                console.print(f"[yellow]{line}[/]", highlight=False, soft_wrap=True)
-            _save_settings(
-                config, path
-            )  # only now: settings that the run can't go on with leave its own as they were
-            writer.drop_after(trainer.updates)
-            console.print(
-                f"resuming {path} at {trainer.observations:,} observations ({found.name})", highlight=False
-            )
-        board = _board(path, trainer.observations) if config.tensorboard else None
-        try:
-            _loop(trainer, stop, writer, board, path, console, quiet)
-        finally:
-            writer.close()
-            if board is not None:
-                board.close()
+        with closing(MetricsWriter(path / "metrics.db")) as writer:
+            _go(trainer, stop, writer, path, resume, goes_on, console, quiet)
     return Run(path, config)
+
+
+def _go(
+    trainer: Trainer,
+    stop: list[int],
+    writer: MetricsWriter,
+    path: Path,
+    resume: bool,
+    goes_on: bool,
+    console: Console,
+    quiet: bool,
+) -> None:
+    """From the beginning, or from the newest checkpoint where the run `goes_on`, to the end."""
+    config = trainer.config
+    if resume and not goes_on:
+        say(console, f"{path} was stopped before its first checkpoint: starting at the beginning")
+        writer.drop_after(-1)
+    elif resume:
+        found, state, warnings = checkpoint.newest(path / "checkpoints")
+        for line in warnings:
+            say(console, line, "yellow")
+        try:
+            trainer.load_state_dict(state)
+        except KeyError as error:
+            raise UserError(f"{found} lacks {error}: it is of another version; start the run anew") from None
+        except ValueError as error:
+            if isinstance(error, UserError | envs.EnvError):
+                raise
+            raise UserError(f"{found} can't be gone on with: {error}; start the run anew") from None
+        _check_rows(writer, state, found)
+        if of_another_kind(trainer.generator, state["generator"]):
+            anew = f"random numbers begin anew on {trainer.device}"
+            say(console, f"{path} was trained on another kind of device: {anew}", "yellow")
+        # Only now: settings that the run can't go on with leave its own as they were.
+        _save_settings(config, path)
+        writer.drop_after(trainer.updates)
+        say(console, f"resuming {path} at {trainer.observations:,} observations ({found.name})")
+    mirror = path / "tensorboard"
+    with writing(mirror):
+        board = board_of(path, trainer.observations) if config.tensorboard else None
+    try:
+        _loop(trainer, stop, writer, board, path, console, quiet)
+    except BaseException:
+        if board is not None:
+            with suppress(OSError):  # that of the mirror is not what to tell of
+                board.close()
+        raise
+    if board is not None:
+        with writing(mirror):
+            board.close()
+
+
+def _check_rows(writer: MetricsWriter, state: Mapping[str, Any], found: Path) -> None:
+    """Raises UserError where the database lacks rows from before the checkpoint: nothing makes them again."""
+    if writer.newest < state.get(_NEWEST_ROW, 0):  # which older versions did not keep
+        raise UserError(
+            f"{writer.path} ends at {writer.newest:,} updates, and {found.name} has rows up to "
+            f"{state[_NEWEST_ROW]:,}: put back the database that belongs to it (with metrics.db-wal, if it had one), "
+            "or start the run anew"
+        )
 
 
 @contextmanager
@@ -215,7 +243,7 @@ def _loop(
     next_checkpoint = _next(trainer.observations, config.checkpoint_every, config.keep_every)
     climber = _climber(trainer) if config.ladder_every > 0 and writer is not None else None
     started = time.monotonic()
-    log = _Log(trainer, writer, board, started)
+    log = Log(trainer, writer, board, started)
     saved = -1
     with Progress(console, quiet) as progress:
         try:
@@ -246,50 +274,18 @@ def _loop(
         except envs.EnvError as error:
             if not trainer.done:
                 raise RunStopped(f"{' '.join(str(error).split())}; {_way_on(folder)}") from error
-            console.print(
-                f"[yellow]{error}: this run can be evaluated, but not gone on with[/]", highlight=False
-            )
+            say(console, f"{error}: this run can be evaluated, but not gone on with", "yellow")
             _save(trainer, writer, folder, games=False)
     if stop and not trainer.done:
-        console.print(
-            f"stopped at {trainer.observations:,} observations; go on with: rl-gns train --resume --out {path}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-class _Log:
-    """Writes metric rows, with the time that passed since the row before."""
-
-    def __init__(self, trainer: Trainer, writer: MetricsWriter | None, board: Any, started: float) -> None:
-        self.trainer, self.writer, self.board, self.started = trainer, writer, board, started
-        self.clock, self.before = started, trainer.observations
-
-    def row(self) -> str:
-        """Write one; returns it in words."""
-        trainer, now = self.trainer, time.monotonic()
-        passed = max(now - self.clock, 1e-9)
-        timing = {name: trainer.seconds[name] / passed for name in PHASES}
-        sps = (trainer.observations - self.before) / passed
-        row, episodes = trainer.take_row()
-        parts = trainer.parts.rows()
-        if self.writer is not None:
-            seconds = {"seconds": now - self.started, "sps": sps, **timing}
-            self.writer.write(trainer.updates, row, seconds, episodes, parts)
-        if self.board is not None:
-            scales = {f"noise_parts/{part}": values["noise_scale"] for part, values in parts}
-            _mirror(self.board, row | scales, sps, trainer.observations)
-        reading = trainer.meter.read()
-        score = None if not trainer.tally.recent else trainer.tally.score
-        self.clock, self.before = time.monotonic(), trainer.observations
-        trainer.seconds = dict.fromkeys(PHASES, 0.0)
-        return describe(trainer.observations, trainer.config.observations, sps, score, str(reading), timing)
+        on = f"go on with: rl-gns train --resume --out {shlex.quote(str(path))}"
+        say(console, f"stopped at {trainer.observations:,} observations; {on}")
 
 
 def _save(trainer: Trainer, writer: MetricsWriter | None, folder: Path, games: bool = True) -> None:
     """All processes have a part in the state; the one that writes saves it."""
     state = trainer.state_dict(games)
     if writer is not None:
+        state[_NEWEST_ROW] = writer.newest
         checkpoint.keep(checkpoint.save(folder, trainer.observations, state), trainer.config.keep_every)
 
 
@@ -361,21 +357,11 @@ def _facts() -> dict[str, Any]:
     return {"versions": {**versions, "commit": commit or "unknown"}, "machine": machine}
 
 
-def _board(path: Path, observations: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(path / "tensorboard"), purge_step=observations + 1)
-
-
-def _mirror(board: Any, row: dict[str, float], sps: float, observations: int) -> None:
-    for name, value in {**row, "sps": sps}.items():
-        if name != "observations" and value == value:
-            board.add_scalar(name, value, observations)
-
-
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    with (path / "lock").open("w") as file:
+    with writing(path / "lock"):
+        file = (path / "lock").open("w")
+    with file:
         if not locking.take(file, path):
             raise UserError(f"another process is training {path}")
         yield
@@ -383,7 +369,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[list[int]]:
-    """A list that is non-empty once SIGINT or SIGTERM has come; a second SIGINT interrupts at once."""
+    """A list that is non-empty once SIGINT, SIGTERM or SIGHUP came; a second SIGINT interrupts at once."""
     stop: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -392,7 +378,10 @@ def _stop_on_signals() -> Iterator[list[int]]:
         stop.append(number)
 
     try:
-        old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # its terminal was closed; nohup has it ignored
+            numbers.append(signal.SIGHUP)
+        old = {number: signal.signal(number, note) for number in numbers}
     except ValueError:  # not the main thread: signals are somebody else's
         yield stop
         return

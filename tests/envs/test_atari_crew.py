@@ -60,7 +60,7 @@ def test_signals_that_ask_to_end_are_the_parents_to_handle() -> None:
         env.reset()
         worker = env._crew.workers[0]
         assert os.getpgid(worker.pid) != os.getpgid(0)
-        for asked_to_end in (signal.SIGTERM, signal.SIGINT):
+        for asked_to_end in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             worker.send_signal(asked_to_end)
         env.step(torch.zeros(4, dtype=torch.int64))
         assert len(env.state_dict()["games"]) > 0

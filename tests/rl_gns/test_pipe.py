@@ -4,6 +4,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+from rl_gns.cli import main
+
 
 def test_a_closed_pipe_ends_the_command_without_a_traceback() -> None:
     command = subprocess.Popen(
@@ -14,3 +18,8 @@ def test_a_closed_pipe_ends_the_command_without_a_traceback() -> None:
     _, errors = command.communicate(timeout=120)
     assert errors == b""
     assert command.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_command_begun_without_an_output_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    main(["envs"])

@@ -17,7 +17,7 @@ import pytest
 from agents.ranks import Ranks
 from rl_gns.errors import UserError
 from rl_gns.training import config as configs
-from rl_gns.training import run
+from rl_gns.training import rows, run
 from rl_gns.training.config import TrainConfig, resolve
 from rl_gns.training.loop import Trainer
 
@@ -214,5 +214,5 @@ def test_a_runs_default_name() -> None:
 def test_only_numbers_that_are_known_are_mirrored() -> None:
     seen: list[Any] = []
     board = SimpleNamespace(add_scalar=lambda *scalar: seen.append(scalar))
-    run._mirror(board, {"observations": 40.0, "score": float("nan"), "signal": 2.0}, 9.0, 40)
+    rows.mirror(board, {"observations": 40.0, "score": float("nan"), "signal": 2.0}, 9.0, 40)
     assert seen == [("signal", 2.0, 40), ("sps", 9.0, 40)]

@@ -87,13 +87,18 @@ def _limits(scope: Scope, symbol: str, name: str, theirs: str) -> str:
 def _seen(scope: Scope) -> str:
     """How far the goals take eyes; "" where no run measured it."""
     met = scope.fits.points[~scope.fits.points["censored"]]
-    goals = met.groupby("goal")["information"].median().dropna()
-    if goals.empty:
+    told = []
+    for goal, information in met.groupby("goal")["information"]:
+        if (count := int(information.count())) == 0:
+            continue
+        value = float(information.median())
+        told.append(
+            f"{value:.2g} at score {goal:g}{' (blind play)' * (value < BLIND)}, median of {count} of "
+            f"{counted(len(information), 'best run')}"
+        )
+    if not told:
         return ""
-    told = ", ".join(
-        f"{value:.2g} at score {goal:g}{' (blind play)' * (value < BLIND)}" for goal, value in goals.items()
-    )
-    return f"Of what policies do, a rollout's observations decide I(a; s) in nats: {told} (median over best runs)."
+    return f"Of what policies do, a rollout's observations decide I(a; s) in nats: {'; '.join(told)}."
 
 
 def _untold(study: Study, scope: Scope, judged: Sequence[Claim], outcomes: Mapping[str, Outcome]) -> str:

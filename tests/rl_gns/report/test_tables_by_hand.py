@@ -104,7 +104,7 @@ def test_findings_compare_with_the_paper_at_its_own_rollout_length_and_count_edg
     assert e_min.count("published") == 1
     assert "it is 27k (20k to 40k), published 1" in e_min
     assert noise.startswith("B_simple where a goal is reached, over B_crit: 6 (4 to 9)")
-    assert "nats: 0.3 at score 2 (median" in seen
+    assert seen.endswith("nats: 0.3 at score 2, median of 2 of 3 best runs.")
     assert untold.startswith(
         "Can't be told: 1 of 3 claims; the optimum of 1 of 3 learning rates, the least or greatest tried"
     )
@@ -115,7 +115,7 @@ def test_findings_call_a_goal_blind_play_that_is_reached_without_looking() -> No
         points=pd.DataFrame({"goal": [1.0, 2.0], "censored": False, "at_edge": False}), front_of={}
     )
     for information, said in (
-        ([5e-4, 0.02], "0.0005 at score 1 (blind play), 0.02 at score 2"),
+        ([5e-4, 0.02], "0.0005 at score 1 (blind play), median of 1 of 1 best run; 0.02 at score 2, median"),
         ([NAN] * 2, None),
     ):
         fits.points["information"] = information

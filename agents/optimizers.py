@@ -74,7 +74,10 @@ def _dense(x: Tensor) -> bool:
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """`function` as machine code, kept for the next process where numba finds a folder it can write."""
+    """`function` as machine code, kept for the next process where numba finds a folder it can write.
+
+    As in `envs/atari_picture.py`: neither package may know of the other.
+    """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)

@@ -25,7 +25,10 @@ _IDENTITY = np.arange(256, dtype=np.float32)
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """`function` as machine code, kept for the next process where numba finds a folder it can write."""
+    """`function` as machine code, kept for the next process where numba finds a folder it can write.
+
+    As in `agents/optimizers.py`: neither package may know of the other.
+    """
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # neither this one nor the user's cache: it is made anew

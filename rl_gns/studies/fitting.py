@@ -11,6 +11,7 @@ import pandas as pd
 from rl_gns.errors import UserError
 from rl_gns.studies.against import compare
 from rl_gns.studies.fits import Fits, fit
+from rl_gns.studies.own_tables import AT_FIRST
 from rl_gns.studies.predicted import predict
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
@@ -50,7 +51,7 @@ def at_first(points: pd.DataFrame, outcomes: Mapping[str, Outcome]) -> list[str]
         if early:
             lines.append(
                 f"careful: score {goal:g}, rollouts of {rollout}: {early} of {counted(len(met), 'best run')} reached "
-                f"it at the first score that counts, of {FEWEST_GAMES} games, perhaps long before: it takes a harder "
+                f"it {AT_FIRST}, of {FEWEST_GAMES} games, perhaps long before: it takes a harder "
                 "goal"
             )
     return lines

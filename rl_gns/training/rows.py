@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,29 @@ def writing(path: Path) -> Iterator[None]:
         raise RunStopped(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def board_of(path: Path, observations: int) -> Any:
-    """A run's TensorBoard mirror, which forgets what an earlier process wrote after so many observations."""
+def board_of(folder: Path, observations: int) -> Any:
+    """A TensorBoard writer, which forgets what an earlier process wrote after so many observations."""
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(path / "tensorboard"), purge_step=observations + 1)
+    return SummaryWriter(str(folder), purge_step=observations + 1)
+
+
+@contextmanager
+def mirrored(folder: Path, observations: int, wanted: bool) -> Iterator[Any]:
+    """A run's TensorBoard mirror while it is trained, None where none is `wanted`."""
+    if not wanted:
+        yield None
+        return
+    with writing(folder):
+        board = board_of(folder, observations)
+    try:
+        yield board
+    except BaseException:
+        with suppress(OSError):  # that of the mirror is not what to tell of
+            board.close()
+        raise
+    with writing(folder):
+        board.close()
 
 
 def mirror(board: Any, row: dict[str, float], sps: float, observations: int) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,7 @@ from rl_gns.training.config import TrainConfig
 from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import MetricsWriter
 from rl_gns.training.progress import Progress, say
-from rl_gns.training.rows import Log, board_of, writing
+from rl_gns.training.rows import Log, mirrored, writing
 from rl_gns.training.saved import Run
 from rl_gns.training.sharing import together
 from rl_gns.training.sources import of_another_kind
@@ -153,58 +153,37 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
         if not goes_on:
             _save_settings(config, path)
         with closing(MetricsWriter(path / "metrics.db")) as writer:
-            _go(trainer, stop, writer, path, resume, goes_on, console, quiet)
+            if goes_on:
+                _take_up(trainer, writer, path, console)
+            elif resume:
+                say(console, f"{path} was stopped before its first checkpoint: starting at the beginning")
+                writer.drop_after(-1)
+            with mirrored(path / "tensorboard", trainer.observations, config.tensorboard) as board:
+                _loop(trainer, stop, writer, board, path, console, quiet)
     return Run(path, config)
 
 
-def _go(
-    trainer: Trainer,
-    stop: list[int],
-    writer: MetricsWriter,
-    path: Path,
-    resume: bool,
-    goes_on: bool,
-    console: Console,
-    quiet: bool,
-) -> None:
-    """From the beginning, or from the newest checkpoint where the run `goes_on`, to the end."""
-    config = trainer.config
-    if resume and not goes_on:
-        say(console, f"{path} was stopped before its first checkpoint: starting at the beginning")
-        writer.drop_after(-1)
-    elif resume:
-        found, state, warnings = checkpoint.newest(path / "checkpoints")
-        for line in warnings:
-            say(console, line, "yellow")
-        try:
-            trainer.load_state_dict(state)
-        except KeyError as error:
-            raise UserError(f"{found} lacks {error}: it is of another version; start the run anew") from None
-        except ValueError as error:
-            if isinstance(error, UserError | envs.EnvError):
-                raise
-            raise UserError(f"{found} can't be gone on with: {error}; start the run anew") from None
-        _check_rows(writer, state, found)
-        if of_another_kind(trainer.generator, state["generator"]):
-            anew = f"random numbers begin anew on {trainer.device}"
-            say(console, f"{path} was trained on another kind of device: {anew}", "yellow")
-        # Only now: settings that the run can't go on with leave its own as they were.
-        _save_settings(config, path)
-        writer.drop_after(trainer.updates)
-        say(console, f"resuming {path} at {trainer.observations:,} observations ({found.name})")
-    mirror = path / "tensorboard"
-    with writing(mirror):
-        board = board_of(path, trainer.observations) if config.tensorboard else None
+def _take_up(trainer: Trainer, writer: MetricsWriter, path: Path, console: Console) -> None:
+    """Put `trainer` where the run's newest checkpoint is, and forget the rows after it."""
+    found, state, warnings = checkpoint.newest(path / "checkpoints")
+    for line in warnings:
+        say(console, line, "yellow")
     try:
-        _loop(trainer, stop, writer, board, path, console, quiet)
-    except BaseException:
-        if board is not None:
-            with suppress(OSError):  # that of the mirror is not what to tell of
-                board.close()
-        raise
-    if board is not None:
-        with writing(mirror):
-            board.close()
+        trainer.load_state_dict(state)
+    except KeyError as error:
+        raise UserError(f"{found} lacks {error}: it is of another version; start the run anew") from None
+    except ValueError as error:
+        if isinstance(error, UserError | envs.EnvError):
+            raise
+        raise UserError(f"{found} can't be gone on with: {error}; start the run anew") from None
+    _check_rows(writer, state, found)
+    if of_another_kind(trainer.generator, state["generator"]):
+        anew = f"random numbers begin anew on {trainer.device}"
+        say(console, f"{path} was trained on another kind of device: {anew}", "yellow")
+    # Only now: settings that the run can't go on with leave its own as they were.
+    _save_settings(trainer.config, path)
+    writer.drop_after(trainer.updates)
+    say(console, f"resuming {path} at {trainer.observations:,} observations ({found.name})")
 
 
 def _check_rows(writer: MetricsWriter, state: Mapping[str, Any], found: Path) -> None:

@@ -20,7 +20,7 @@ from agents import optimizers
 from envs import atari_picture
 from rl_gns.errors import RunStopped, UserError
 from rl_gns.studies.store import is_full
-from rl_gns.training import checkpoint, progress, run
+from rl_gns.training import checkpoint, progress, rows
 from rl_gns.training import config as configs
 from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import PATIENCE, MetricsWriter
@@ -110,7 +110,7 @@ class FullBoard:
 def test_a_mirror_on_a_full_disk_ends_the_run_in_one_line(
     from_row: bool, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "board_of", lambda *_: FullBoard(from_row))
+    monkeypatch.setattr(rows, "board_of", lambda *_: FullBoard(from_row))
     config = dataclasses.replace(CONFIG, tensorboard=True)
     with pytest.raises(
         RunStopped, match=f"tensorboard could not be written: No space left on device{saved}$"

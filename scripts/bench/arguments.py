@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
+from pathlib import Path
+from typing import Any
 
 
 def at_least_one(text: str) -> int:
@@ -39,3 +42,16 @@ def cores_here(text: str) -> int:
     if number > here:
         raise argparse.ArgumentTypeError(f"there are {here} cores, not {number}")
     return number
+
+
+def machine() -> dict[str, Any]:
+    """What a file of results says of the machine that they were measured on."""
+    return {"processors": len(os.sched_getaffinity(0)), "system": platform.platform()}
+
+
+def same_machine(parser: argparse.ArgumentParser, path: Path, known: dict[str, Any]) -> None:
+    """Ends with a line where `path` has `known` results of another machine: rows would lie under a wrong label."""
+    if known.get("machine") != machine():
+        parser.error(
+            f"{path} has rows of another machine, {known.get('machine')}, not {machine()}: use another"
+        )

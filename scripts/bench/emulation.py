@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from arguments import at_least_one
+from arguments import at_least_one, machine, same_machine
 from limits import contender as limit
 from side_by_side import CACHE, Absent, Contender, alternate, python_of, said, set_up, summary
 
@@ -107,10 +105,9 @@ def main() -> None:
         result = json.loads(options.json.read_text())
         if result["rows"] and result.get("game") != options.game:
             parser.error(f"{options.json} has rows of {result.get('game')}, not {options.game}: use another")
-    result |= {
-        "machine": {"processors": len(os.sched_getaffinity(0)), "system": platform.platform()},
-        "game": options.game,
-    }
+        if result["rows"]:
+            same_machine(parser, options.json, result)
+    result |= {"machine": machine(), "game": options.game}
     for num_envs in options.only:
         start = time.perf_counter()
         result["rows"][str(num_envs)] = race(num_envs, options.rounds, options.game, options.peers)

@@ -39,11 +39,10 @@ def race(case: str, rounds: int) -> dict[str, Any]:
     gain, algo, num_envs, rollout, updates = CASES[case]
     common = {"algo": algo, "num_envs": num_envs, "rollout": rollout, "game": "pong", "updates": updates}
     found: dict[str, list[dict[str, float]]] = {"with": [], "without": []}
-    entered = {
-        "with": Contender(sys.executable, "run_ours.py", **common),
-        "without": Contender(sys.executable, "run_ours.py", without=[gain], **common),
-    }
+    entered: dict[str, Contender] = {}
     try:
+        for name, without in (("with", []), ("without", [gain])):
+            entered[name] = Contender(sys.executable, "run_ours.py", without=without, **common)
         for number in range(rounds + 1):
             for name in list(entered)[:: 1 if number % 2 else -1]:
                 rate = entered[name].turn()

@@ -29,7 +29,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -38,7 +37,7 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-from arguments import at_least_one, device_here
+from arguments import at_least_one, device_here, machine
 from bare_work import PARTS, Arithmetic, BareWork, Size
 
 SIZES = {
@@ -221,7 +220,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     threads = sorted({1, cores}) if options.device == "cpu" else [cores]
     result: dict[str, Any] = {
-        "machine": {"processors": cores, "system": platform.platform()},
+        "machine": machine(),
         "game": options.game,
         "device": options.device,
         "sizes": [],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def main() -> None:
     for option in options.only:
         for case, size in CASES.items():
             contenders = {
-                option: ours(*size, device="cpu", **OPTIONS[option]),
-                "default": ours(*size, device="cpu"),
+                option: partial(ours, *size, device="cpu", **OPTIONS[option]),
+                "default": partial(ours, *size, device="cpu"),
             }
             name = f"{option}, {case}"
             rows[name] = race(name, contenders, options.rounds)

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from arguments import at_least_one, cores_here
+from arguments import at_least_one, cores_here, machine, same_machine
 
 ROLLOUT = {"a2c": 5, "ppo": 128}
 ENVS = {"a2c": [1, 4, 16, 64, 256, 1024, 4096], "ppo": [1, 8, 64]}
@@ -226,14 +225,15 @@ def main() -> None:
     if options.case is not None:
         print(json.dumps(case(**json.loads(options.case))))
         return
-    here = len(os.sched_getaffinity(0))
     result: dict[str, Any] = {"rows": []}
     if options.json is not None and options.json.exists():
         result = json.loads(options.json.read_text())
-    result["machine"] = {"processors": here, "system": platform.platform()}
+        if result["rows"] and not options.draw:
+            same_machine(parser, options.json, result)
+    result |= {} if options.draw else {"machine": machine()}
     wanted = [
         (algo, num_envs, cores)
-        for cores in options.cores or sorted({1, here})
+        for cores in options.cores or sorted({1, machine()["processors"]})
         for algo in options.algo
         for num_envs in options.envs or ENVS[algo]
     ]

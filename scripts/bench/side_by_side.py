@@ -18,7 +18,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import select
 import signal
 import statistics
@@ -30,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arguments import at_least_one
+from arguments import at_least_one, machine
 
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rl-gns" / "peers"
@@ -331,10 +330,7 @@ def main() -> None:
         result = json.loads(options.json.read_text())
     for algo in options.algo:
         size, updates = TINY if options.tiny else (SIZES[algo], UPDATES[algo])
-        of = {
-            **{"game": options.game, "size": list(size), "updates": updates},
-            **{"processors": len(os.sched_getaffinity(0)), "system": platform.platform()},
-        }
+        of = {"game": options.game, "size": list(size), "updates": updates, **machine()}
         known = result["algorithms"].get(algo, {})
         if known and known.get("of") != of:
             parser.error(

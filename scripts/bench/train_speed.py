@@ -15,19 +15,20 @@ that moment (`limits.py`), raced with the others.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import os
-import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as `import rl_gns` does, for all contenders
 
 import torch
-from arguments import at_least_one
+from arguments import at_least_one, machine
 from limits import said, share
 from side_by_side import enter
 
@@ -37,6 +38,8 @@ from rl_gns.training.loop import Trainer
 GAME = "pong"
 Turn = Callable[[], float]
 """Returns the observations per second."""
+Entered = tuple[Turn, Callable[[], None]]
+"""A contender's turn, and what closes it."""
 
 
 def rated(turn: Callable[[], int]) -> Turn:
@@ -49,9 +52,7 @@ def rated(turn: Callable[[], int]) -> Turn:
     return timed
 
 
-def ours(
-    algo: str, num_envs: int, rollout: int, updates: int, **options: Any
-) -> tuple[Turn, Callable[[], None]]:
+def ours(algo: str, num_envs: int, rollout: int, updates: int, **options: Any) -> Entered:
     """A turn of `updates` rollouts with our trainer, in this process."""
     config = TrainConfig(env="atari:pong", algo=algo, num_envs=num_envs, rollout=rollout, **options)  # type: ignore[arg-type]
     trainer = Trainer(resolve(config))
@@ -65,19 +66,25 @@ def ours(
     return rated(turn), trainer.close
 
 
-def race(name: str, contenders: dict[str, tuple[Turn, Callable[[], None]]], rounds: int) -> dict[str, Any]:
-    """Alternate `rounds` turns after one warm-up each; the first contender is ours."""
+def one_of(name: str, *of: Any) -> Entered:
+    """Of contenders in processes of their own (`side_by_side.enter`)."""
+    contender = enter(name, *of)
+    return contender.turn, contender.close
+
+
+def race(name: str, contenders: Mapping[str, Callable[[], Entered]], rounds: int) -> dict[str, Any]:
+    """Let them enter and alternate `rounds` turns after one warm-up each; the first contender is ours."""
     rates: dict[str, list[float]] = {key: [] for key in contenders}
-    try:
+    turns: dict[str, Turn] = {}
+    with contextlib.ExitStack() as entered:
+        for key, contender in contenders.items():
+            turns[key], close = contender()
+            entered.callback(close)
         for number in range(rounds + 1):
-            order = list(contenders)[:: 1 if number % 2 else -1]  # nobody always goes first
-            for key in order:
-                rate = contenders[key][0]()
+            for key in list(turns)[:: 1 if number % 2 else -1]:  # nobody always goes first
+                rate = turns[key]()
                 if number:
                     rates[key].append(rate)
-    finally:
-        for _, close in contenders.values():
-            close()
     us, *peers = (key for key in contenders if key != "limit")
     medians = {key: statistics.median(values) for key, values in rates.items()}
     best = max(peers, key=lambda key: medians[key])
@@ -114,19 +121,14 @@ def main() -> None:
     rows, ours_alone = [], {"precision": arguments.precision}
     for algo, num_envs, rollout, updates in (("a2c", 16, 5, 40), ("ppo", 8, 128, 12)):
         if arguments.only in (None, algo):
-            entered = {
-                name: enter(name, algo, GAME, Path(), (num_envs, rollout), updates, ours_alone)
-                for name in ("ours", "sb3", "sb3-subproc", "limit")
-            }
-            contenders = {name: (who.turn, who.close) for name, who in entered.items()}
             title = f"{algo} {num_envs}x{rollout}" + " bf16" * (arguments.precision == "bf16")
+            of = (algo, GAME, Path(), (num_envs, rollout), updates, ours_alone)
+            contenders = {
+                name: functools.partial(one_of, name, *of) for name in ("ours", "sb3", "sb3-subproc", "limit")
+            }
             rows.append(race(title, contenders, arguments.rounds))
     if arguments.json is not None:
-        facts = {
-            "processors": len(os.sched_getaffinity(0)),
-            "torch": torch.__version__,
-            "system": platform.platform(),
-        }
+        facts = {**machine(), "torch": torch.__version__}
         arguments.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1))
 
 

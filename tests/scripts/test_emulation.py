@@ -78,3 +78,14 @@ def test_rows_are_merged_of_one_game_only_and_listed_by_size(
     with pytest.raises(SystemExit):
         emulation.main()
     assert "has rows of pong, not breakout" in capsys.readouterr().err
+    elsewhere = {
+        "rows": {"8": raced(8)},
+        "game": "pong",
+        "machine": {"processors": 64, "system": "elsewhere"},
+    }
+    file.write_text(json.dumps(elsewhere))
+    monkeypatch.setattr(sys, "argv", ["emulation.py", "--only", "64", "--json", str(file)])
+    with pytest.raises(SystemExit):
+        emulation.main()
+    assert "has rows of another machine" in capsys.readouterr().err
+    assert json.loads(file.read_text()) == elsewhere

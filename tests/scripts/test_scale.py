@@ -86,6 +86,7 @@ def test_the_figure_has_costs_of_many_updates_only(tmp_path: Path, monkeypatch: 
 
 def test_a_case_is_known_by_algorithm_size_and_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import scale
+    from arguments import machine
 
     asked: list[tuple[Any, ...]] = []
 
@@ -96,10 +97,30 @@ def test_a_case_is_known_by_algorithm_size_and_cores(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(scale, "subprocess", SimpleNamespace(run=run, PIPE=None))
     file = tmp_path / "scale.json"
-    file.write_text(json.dumps({"rows": [{**ROW, "cores": 2}, {**ROW, "cores": 1, "algo": "ppo"}]}))
+    known = {"rows": [{**ROW, "cores": 2}, {**ROW, "cores": 1, "algo": "ppo"}], "machine": machine()}
+    file.write_text(json.dumps(known))
     command = ["scale.py", "--algo", "a2c", "--envs", "16", "64", "--cores", "1", "--seconds", "3"]
     monkeypatch.setattr(sys, "argv", [*command, "--json", str(file)])
     scale.main()
     scale.main()
     assert asked == [("a2c", 16, 1, 3.0), ("a2c", 64, 1, 3.0)]
     assert len(json.loads(file.read_text())["rows"]) == 4
+
+
+def test_rows_of_another_machine_are_refused_and_can_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import scale
+
+    file = tmp_path / "scale.json"
+    file.write_text(json.dumps({"rows": [ROW], "machine": {"processors": 64, "system": "elsewhere"}}))
+    before = file.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["scale.py", "--json", str(file)])
+    with pytest.raises(SystemExit):
+        scale.main()
+    assert "has rows of another machine, {'processors': 64, 'system': 'elsewhere'}" in capsys.readouterr().err
+    figure = tmp_path / "scale.png"
+    monkeypatch.setattr(sys, "argv", ["scale.py", "--json", str(file), "--draw", "--figure", str(figure)])
+    scale.main()
+    assert figure.exists()
+    assert file.read_bytes() == before

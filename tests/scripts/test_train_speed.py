@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ RATES = {  # of a warm-up and four rounds
 }
 
 
-def turns(order: list[str], closed: list[str]) -> dict[str, tuple[Callable[[], float], Callable[[], None]]]:
+Entered = tuple[Callable[[], float], Callable[[], None]]
+
+
+def contenders(order: list[str], closed: list[str]) -> dict[str, Callable[[], Entered]]:
     """Contenders with these rates, which note who had a turn and who was closed."""
 
-    def contender(name: str) -> tuple[Callable[[], float], Callable[[], None]]:
+    def contender(name: str) -> Entered:
         left = iter(RATES[name])
 
         def turn() -> float:
@@ -30,7 +34,7 @@ def turns(order: list[str], closed: list[str]) -> dict[str, tuple[Callable[[], f
 
         return turn, lambda: closed.append(name)
 
-    return {name: contender(name) for name in RATES}
+    return {name: partial(contender, name) for name in RATES}
 
 
 def test_a_race_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,10 +42,10 @@ def test_a_race_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
 
     order: list[str] = []
     closed: list[str] = []
-    row = race("a2c 16x5", turns(order, closed), rounds=4)
+    row = race("a2c 16x5", contenders(order, closed), rounds=4)
     names = list(RATES)
     assert order == [*names[::-1], *names, *names[::-1], *names, *names[::-1]]  # nobody always goes first
-    assert closed == names
+    assert closed == names[::-1]
     assert row["rates"] == {name: rates[1:] for name, rates in RATES.items()}  # no warm-up
     assert row["medians"] == {"ours": 30.0, "sb3": 10.0, "sb3-subproc": 15.5, "limit": 70.0}
     # Round by round against the faster peer, 2, 1.25, 6 and 2: not 30 / 15.5, and no mean.
@@ -50,6 +54,19 @@ def test_a_race_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "ratio to sb3-subproc: 2.00 (1.25-6.00)" in said
     assert "45 % of the limit (20-150)" in said
+
+
+def test_who_entered_is_closed_where_another_does_not_start() -> None:
+    from train_speed import race
+
+    closed: list[str] = []
+
+    def broken() -> Entered:
+        raise RuntimeError("no such peer")
+
+    with pytest.raises(RuntimeError, match="no such peer"):
+        race("a2c 16x5", {**contenders([], closed), "other": broken}, rounds=4)
+    assert closed == list(RATES)[::-1]
 
 
 def test_a_turn_of_ours_counts_observations_by_its_own_time(
@@ -89,8 +106,13 @@ def test_all_have_the_same_size_and_updates_and_only_ours_the_precision(
         entered.append((algo, name, game, size, updates, options))
         return Contender()
 
+    def race(name: str, contenders: dict[str, Callable[[], Entered]], rounds: int) -> list[Any]:
+        for contender in contenders.values():
+            contender()
+        return [name, *contenders, rounds]
+
     monkeypatch.setattr(train_speed, "enter", enter)
-    monkeypatch.setattr(train_speed, "race", lambda name, contenders, rounds: [name, *contenders, rounds])
+    monkeypatch.setattr(train_speed, "race", race)
     file = tmp_path / "speed.json"
     command = ["train_speed.py", "--precision", "bf16", "--rounds", "3", "--json", str(file)]
     monkeypatch.setattr(sys, "argv", command)
@@ -118,7 +140,10 @@ def test_an_option_races_the_default_and_is_the_first(
     monkeypatch.setattr(
         options_speed,
         "race",
-        lambda name, contenders, rounds: {"name": name, "raced": list(contenders.items())},
+        lambda name, contenders, rounds: {
+            "name": name,
+            "raced": [(key, enter()) for key, enter in contenders.items()],
+        },
     )
     command = ["options_speed.py", "--only", "bf16", "--json", str(file)]
     monkeypatch.setattr(sys, "argv", command)

@@ -40,6 +40,8 @@ class Settings:
     """Decay of the mean square per update."""
     rmsprop_eps: float = 1e-5
     """Keeps the step finite where gradients vanish."""
+    rmsprop_start: float = 1.0
+    """Mean square that TensorFlow's form begins with; torch's begins with 0."""
 
 
 class Parts(NamedTuple):
@@ -89,7 +91,7 @@ def make_optimizer(policy: nn.Module, settings: Settings) -> torch.optim.Optimiz
         return torch.optim.RMSprop(policy.parameters(), foreach=True, **options)
     if settings.rmsprop != "tensorflow":
         raise ValueError(f"rmsprop is 'tensorflow' or 'torch', got {settings.rmsprop!r}")
-    return RMSpropTF(policy.parameters(), **options)
+    return RMSpropTF(policy.parameters(), start=settings.rmsprop_start, **options)
 
 
 def update(

@@ -1,7 +1,7 @@
 """RMSProp as TensorFlow has it, which OpenAI Baselines' A2C and so the paper used; and the step that clips first.
 
 This RMSProp differs from torch's in two ways that change the first thousand updates: the mean square starts at 1
-instead of 0, and epsilon sits inside the square root.
+instead of 0, and epsilon sits inside the square root. What that costs is `updates_lost`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,48 @@ import torch
 from torch import Tensor, nn
 
 
+def updates_lost(alpha: float = 0.99, eps: float = 1e-5, start: float = 1.0, square: float = 0.0) -> float:
+    """Updates' worth of steps that a mean square which begins at `start` takes from a run of RMSpropTF.
+
+    Where g² stays at `square`, m_t = square + (start - square) αᵗ, and each of the first steps is
+    √((square + eps) / (m_t + eps)) of a later one. The sum of what they lack is about ln(start / 4 eps) / (1 - α)
+    where square is far below eps far below start: 1,008 with what the paper used, whatever the batch.
+
+    Args:
+        alpha: decay in [0, 1).
+        eps: added under the root, > 0.
+        start: m₀, >= 0; below `square` steps begin too long and the sum is negative.
+        square: mean square of the gradient, >= 0.
+    """
+    if not 0 <= alpha < 1 or eps <= 0 or min(start, square) < 0:
+        raise ValueError(
+            f"0 <= alpha < 1, eps > 0, start and square >= 0; got {alpha}, {eps}, {start}, {square}"
+        )
+    lost, left = 0.0, (start - square) * alpha
+    while abs(left) > 1e-9 * (square + eps):
+        lost += 1 - math.sqrt((square + eps) / (square + left + eps))
+        left *= alpha
+    return lost
+
+
 class RMSpropTF(torch.optim.Optimizer):
-    """m ← α m + (1 - α) g², θ ← θ - ε g / √(m + eps), with m₀ = 1."""
+    """m ← α m + (1 - α) g², θ ← θ - ε g / √(m + eps), with m₀ = 1 unless told otherwise."""
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float = 7e-4, alpha: float = 0.99, eps: float = 1e-5
+        self,
+        params: Iterable[Tensor],
+        lr: float = 7e-4,
+        alpha: float = 0.99,
+        eps: float = 1e-5,
+        start: float = 1.0,
     ) -> None:
-        """Lr: step size; alpha: decay of the mean square in [0, 1); eps: added under the root, > 0."""
-        if lr < 0 or not 0 <= alpha < 1 or eps <= 0:
-            raise ValueError(f"RMSProp wants lr >= 0, 0 <= alpha < 1, eps > 0; got {lr}, {alpha}, {eps}")
+        """Lr: step size; alpha: decay of the mean square in [0, 1); eps: added under the root, > 0; start: m₀, >= 0."""
+        if lr < 0 or not 0 <= alpha < 1 or eps <= 0 or start < 0:
+            raise ValueError(
+                f"RMSProp wants lr >= 0, 0 <= alpha < 1, eps > 0, start >= 0; got {lr}, {alpha}, {eps}, {start}"
+            )
         super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
+        self._start = start
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -38,7 +70,7 @@ class RMSpropTF(torch.optim.Optimizer):
                 continue
             for p in params:
                 if not self.state[p]:
-                    self.state[p]["square_avg"] = torch.ones_like(p)
+                    self.state[p]["square_avg"] = torch.full_like(p, self._start)
             alpha, eps, lr = (group[name] for name in ("alpha", "eps", "lr"))
             params = [p for p in params if not self._in_one_pass(p, alpha, eps, lr)]
             if not params:

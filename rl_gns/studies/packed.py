@@ -50,14 +50,18 @@ class PackedRun:
         Raises:
             KeyError: the archive has no such table, as the run wrote nothing into it.
         """
-        frame = pd.read_csv(io.BytesIO(self.members[f"{name}.csv"]), dtype=str, keep_default_na=False)
-        for column in frame.columns:
-            if column in _WORDS:
-                continue
-            # Python's own float() returns what was written to the last bit; pandas' parsers may not.
-            cells = frame[column].replace("", "nan").to_numpy(dtype=object)
-            frame[column] = cells.astype(np.int64 if column in _WHOLE else np.float64)
-        return frame
+        data = self.members[f"{name}.csv"]
+        names = data[: data.index(b"\n")].decode().split(",")
+        types = {column: np.int64 if column in _WHOLE else np.float64 for column in names}
+        return pd.read_csv(
+            io.BytesIO(data),
+            dtype={**types, **{column: str for column in _WORDS if column in names}},
+            keep_default_na=False,
+            na_values={
+                column: [""] for column in names if types[column] is np.float64 and column not in _WORDS
+            },
+            float_precision="round_trip",  # what was written, to the last bit, which other parsers may not return
+        )
 
     @property
     def correlation(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 
@@ -152,6 +153,7 @@ def of_paper(task: str, seed: int = 0, bootstrap: int = 1000) -> Scope:
     )
 
 
+@functools.cache  # a page asks for it a dozen times
 def _papers_fits() -> pd.DataFrame:
     rows = []
     for (task, goal), cell in paper_fronts().groupby(["task", "goal"]):

@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
 import tomllib
@@ -130,6 +131,16 @@ class StudySpec:
     def config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
         """Settings of one run. What the file leaves open: noise smoothed like the score but over 16 updates at least,
         four metric rows a half-life of it or 100 in all if that is more, 10 checkpoints."""
+        key = (num_envs, rollout, learning_rate, seed)
+        if key not in self._configs:
+            self._configs[key] = self._config(*key)
+        return self._configs[key]
+
+    @functools.cached_property
+    def _configs(self) -> dict[tuple[int, int, float, int], TrainConfig]:
+        return {}  # a plan is made over and over, and asks for all of them each time
+
+    def _config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
         cell: dict[str, Any] = {"env": self.env, "algo": self.algo, "num_envs": num_envs, "rollout": rollout}
         batch = configs.resolve(TrainConfig(**cell, **self.train)).batch
         budget = self.budget(batch)

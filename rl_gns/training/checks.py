@@ -75,6 +75,10 @@ def check(config: TrainConfig) -> None:
         raise UserError(f"seed must not be negative, got {config.seed}")
     if not 0 <= config.rmsprop_decay < 1:
         raise UserError(f"rmsprop_decay must be at least 0 and below 1, got {config.rmsprop_decay}")
+    if not (math.isfinite(config.rmsprop_start) and config.rmsprop_start >= 0):
+        raise UserError(f"rmsprop_start must not be negative, got {config.rmsprop_start}")
+    if config.rmsprop == "torch" and config.rmsprop_start != 1:
+        raise UserError("rmsprop_start is for --rmsprop tensorflow: torch's mean square begins at 0")
     for name in ("gamma", "gae_lambda"):
         if not 0 <= getattr(config, name) <= 1:
             raise UserError(f"{name} must lie between 0 and 1, got {getattr(config, name)}")

@@ -82,6 +82,8 @@ class TrainConfig:
     """a2c: decay of RMSProp's mean square."""
     rmsprop_eps: float = 1e-5
     """a2c: RMSProp's epsilon."""
+    rmsprop_start: float = 1.0
+    """a2c: mean square that TensorFlow's form begins with. From 1, a thousand updates pass first; from 0, none."""
     clip: float | None = None
     """ppo: half-width of the ratio's trust interval. Default: 0.1; moba 0.2."""
     epochs: int | None = None

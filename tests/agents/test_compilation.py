@@ -82,7 +82,14 @@ def test_no_size_is_left_to_the_layers_whatever_torch_allows() -> None:
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "options", [{}, {"precision": "bf16"}, {"overlap": "act"}, {"overlap": "learn"}], ids=str
+    "options",
+    [
+        {},
+        pytest.param({"precision": "bf16"}, marks=pytest.mark.slow),
+        {"overlap": "act"},
+        {"overlap": "learn"},
+    ],
+    ids=str,
 )
 def test_nothing_is_compiled_in_the_middle_of_a_run(options: dict[str, Any]) -> None:
     settings: dict[str, Any] = {"env": "atari:pong", "num_envs": 4, "threads": 2, "rollout": 2}

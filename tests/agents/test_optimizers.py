@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.optimizers import RMSpropTF, clipped_step
+from agents.optimizers import RMSpropTF, clipped_step, updates_lost
 
 
 def weights() -> dict[str, Tensor]:
@@ -45,6 +47,33 @@ def test_rmsprop_in_one_pass_equals_torchs_operations(name: str) -> None:
     torch.testing.assert_close(
         one_pass.state[ours]["square_avg"], several.state[plain]["square_avg"], rtol=1e-6, atol=1e-7
     )
+
+
+@pytest.mark.parametrize(
+    ("alpha", "eps", "start", "g"),
+    [(0.99, 1e-5, 1.0, 1e-5), (0.99, 1e-5, 1.0, 0.01), (0.9, 1e-3, 4.0, 0.1), (0.99, 1e-5, 0.0, 0.01)],
+)
+def test_updates_lost_are_those_that_steps_lack(alpha: float, eps: float, start: float, g: float) -> None:
+    """Against the optimizer itself under a gradient that stays the same."""
+    theta = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer, steps = RMSpropTF([theta], lr=1.0, alpha=alpha, eps=eps, start=start), 6000
+    for _ in range(steps):
+        theta.grad = torch.full_like(theta, g)
+        optimizer.step()
+    later = g / math.sqrt(g**2 + eps)
+    lost = updates_lost(alpha, eps, start, g**2)
+    assert -float(theta.detach()) == pytest.approx((steps - lost) * later, rel=1e-6)
+    assert (lost > 0) == (start > g**2)
+
+
+def test_what_the_published_settings_lose() -> None:
+    assert updates_lost() == pytest.approx(1008, abs=1)
+    assert updates_lost() == pytest.approx(math.log(1 / 4e-5) / -math.log(0.99), abs=1)
+    assert updates_lost(start=0.0) == 0
+    # Where gradients are as large as the mean square begins, nothing is lost.
+    assert updates_lost(square=1.0) == 0
+    with pytest.raises(ValueError, match="eps > 0"):
+        updates_lost(eps=0.0)
 
 
 def test_one_pass_is_taken_where_memory_has_no_gaps() -> None:

@@ -227,7 +227,9 @@ def test_games_are_the_same_whoever_plays_them() -> None:
         assert same(plays[0], other)
 
 
-@pytest.mark.parametrize("own_share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(
+    "own_share", [0.4, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.0, 1.0))]
+)
 def test_halves_stepped_in_turns_equal_whole_steps(own_share: float) -> None:
     options = {"seed": 8, "workers": 3, "own_share": own_share}
     with envs.make("atari:breakout", 7, **options) as whole, envs.make("atari:breakout", 7, **options) as env:

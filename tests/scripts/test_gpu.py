@@ -13,6 +13,7 @@ import torch
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 
 
+@pytest.mark.slow
 def test_every_check_runs_and_can_fail() -> None:
     import gpu_checks
 

@@ -67,6 +67,10 @@ def test_rounds_of_another_race_are_not_added(
 ) -> None:
     import side_by_side
 
+    def race(*_: Any) -> dict[str, Any]:
+        return {"rates": {"ours": [5.0]}, "facts": {}, "absent": {}}
+
+    monkeypatch.setattr(side_by_side, "race", race)
     file = tmp_path / "race.json"
     command = [
         "side_by_side.py",

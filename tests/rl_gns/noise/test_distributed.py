@@ -159,7 +159,11 @@ SLOW = pytest.mark.slow  # four processes on two cores
 
 @pytest.mark.parametrize(
     ("ranks", "torchrun"),
-    [(1, True), (2, True), (4, False), pytest.param(4, True, marks=SLOW), pytest.param(1, False, marks=SLOW)],
+    [
+        (2, True),
+        (2, False),
+        *(pytest.param(*case, marks=SLOW) for case in ((1, True), (1, False), (4, True), (4, False))),
+    ],
 )
 def test_equals_one_process_with_all_environments(tmp_path, ranks, torchrun):
     found = launch(tmp_path, ranks, torchrun)

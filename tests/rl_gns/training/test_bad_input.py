@@ -73,6 +73,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["atari:pong", "--rollout", "five"], "five"),
         (["atari:pong", "--seed", "-1"], "seed must not be negative, got -1"),
         (["atari:pong", "--rmsprop-decay", "1"], "rmsprop_decay must be at least 0 and below 1, got 1"),
+        (["atari:pong", "--rmsprop-start", "-1"], "rmsprop_start must not be negative, got -1"),
+        (
+            ["atari:pong", "--rmsprop", "torch", "--rmsprop-start", "0.5"],
+            "rmsprop_start is for --rmsprop tensorflow",
+        ),
         (
             ["atari:pong", "--env-options", "full_action_set", "no"],
             "full_action_set must be true or false, got 'no'",

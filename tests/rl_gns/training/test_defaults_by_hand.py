@@ -26,7 +26,7 @@ def test_atari_is_trained_with_the_published_settings() -> None:
         "schedule": "constant",
     }
     a2c = {"num_envs": 16, "rollout": 5, "learning_rate": 7e-4, "gae_lambda": 1.0}
-    rmsprop = {"rmsprop": "tensorflow", "rmsprop_decay": 0.99, "rmsprop_eps": 1e-5}
+    rmsprop = {"rmsprop": "tensorflow", "rmsprop_decay": 0.99, "rmsprop_eps": 1e-5, "rmsprop_start": 1.0}
     ppo = {"num_envs": 8, "rollout": 128, "learning_rate": 2.5e-4, "gae_lambda": 0.95}
     passes = {"clip": 0.1, "epochs": 4, "minibatches": 4, "normalize_advantage": True}
     settings: list[tuple[Any, dict[str, Any]]] = [("a2c", a2c | rmsprop), ("ppo", ppo | passes)]

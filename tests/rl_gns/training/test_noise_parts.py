@@ -198,7 +198,7 @@ def test_finds_the_exact_noise_scales_of_the_bandit(trainer_of):
         assert reading.value == pytest.approx(b, rel=0.2), name
 
 
-@pytest.mark.parametrize("groups", [8, 4])
+@pytest.mark.parametrize("groups", [pytest.param(8, marks=pytest.mark.slow), 4])
 def test_every_update_counted_alike_has_the_bandits_noise_scale_too(trainer_of, groups):
     trainer = trainer_of(
         parts="normalized",

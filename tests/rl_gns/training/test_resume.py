@@ -107,14 +107,14 @@ def whole_pong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_five_kills_of_a_pong_run(whole_pong: Path, tmp_path: Path) -> None:
-    hits = run_with_kills(CASES["pong a2c"], tmp_path / "killed", kills=6, seed=1)
-    assert hits >= 5
+def test_two_kills_of_a_pong_run(whole_pong: Path, tmp_path: Path) -> None:
+    hits = run_with_kills(CASES["pong a2c"], tmp_path / "killed", kills=2, seed=2)
+    assert hits >= 1
     assert_same_run(whole_pong, tmp_path / "killed")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["pong ppo", "breakout a2c sticky", "pong ppo overlap"])
+@pytest.mark.parametrize("case", ["pong a2c", "pong ppo", "breakout a2c sticky", "pong ppo overlap"])
 def test_five_kills(case: str, tmp_path: Path) -> None:
     subprocess.run(command(CASES[case], tmp_path / "whole"), check=True)
     hits = run_with_kills(CASES[case], tmp_path / "killed", kills=6, seed=1)
@@ -125,14 +125,14 @@ def test_five_kills(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        "cartpole ppo",
-        "sticky ppo",
+        "cartpole ppo ahead",
         *(
             pytest.param(k, marks=pytest.mark.slow)
-            for k in ("moba ppo", "moba ppo remembering", "cartpole a2c", "pong a2c overlap")
+            for k in (
+                *("sticky ppo", "cartpole ppo", "moba ppo", "moba ppo remembering", "cartpole a2c"),
+                *("pong a2c overlap", "pong ppo ahead"),
+            )
         ),
-        "cartpole ppo ahead",
-        pytest.param("pong ppo ahead", marks=pytest.mark.slow),
     ],
 )
 def test_two_kills(case: str, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def work(folder: Path, count: int, settings: dict[str, Any], updates: int) -> li
 @pytest.mark.parametrize(
     ("settings", "updates"),
     [  # past the end of the second games, of 75 decisions; the first are cut short
-        ({**MOBA, "algo": "ppo"}, 20),
+        pytest.param({**MOBA, "algo": "ppo"}, 20, marks=pytest.mark.slow),
         pytest.param({**MOBA, "algo": "a2c"}, 20, marks=pytest.mark.slow),
         (ATARI, 4),
         (GYM, 12),

@@ -51,6 +51,19 @@ def test_settings_reach_the_algorithm_and_its_optimizer(algo: Any, module: Modul
     assert wanted.items() <= optimizer.param_groups[0].items()
 
 
+def test_where_rmsprop_begins_reaches_its_first_step() -> None:
+    """By hand: m = 0.99 m₀ + 0.01 g², a step of g / √(m + 1e-5)."""
+    for start in (1.0, 0.0, 0.25):
+        config = resolve(TrainConfig(env="atari:pong", rmsprop_start=start, learning_rate=0.1))
+        layer = nn.Linear(1, 1, bias=False)
+        optimizer = a2c.make_optimizer(layer, algorithm_settings(config))  # type: ignore[arg-type]
+        before = float(layer.weight)
+        layer.weight.grad = torch.tensor([[0.5]])
+        optimizer.step()
+        step = 0.1 * 0.5 / (0.99 * start + 0.01 * 0.25 + 1e-5) ** 0.5
+        assert before - float(layer.weight) == pytest.approx(step, rel=1e-4)
+
+
 def test_rmsprop_is_whichever_is_asked_for() -> None:
     for name, kind in (("tensorflow", RMSpropTF), ("torch", torch.optim.RMSprop)):
         config = resolve(TrainConfig(env="atari:pong", rmsprop=name))  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from agents.optimizers import updates_lost
+from rl_gns.analysis import Front
 from rl_gns.errors import UserError
 from rl_gns.studies.against import compare
 from rl_gns.studies.fits import Fits, fit
@@ -16,7 +18,11 @@ from rl_gns.studies.predicted import predict
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.studies.words import counted
+from rl_gns.training.config import TrainConfig
 from rl_gns.training.stopping import FEWEST_GAMES
+
+SHARE = 0.2
+"""Of S_min, from which on updates lost at the optimizer's start are told of."""
 
 
 def fit_study(
@@ -33,7 +39,7 @@ def fit_study(
         found = fit(study.table(outcomes), seed, bootstrap, predict(study, outcomes, seed, bootstrap))
     except UserError as error:
         raise UserError(said or str(error)) from None
-    doubts = tuple(at_first(found.points, outcomes))
+    doubts = (*at_first(found.points, outcomes), *waits(study.plan(outcomes)[0].config, found.front_of))
     return dataclasses.replace(found, left_out=said, against=compare(study, found.points), doubts=doubts)
 
 
@@ -53,6 +59,25 @@ def at_first(points: pd.DataFrame, outcomes: Mapping[str, Outcome]) -> list[str]
                 f"careful: score {goal:g}, rollouts of {rollout}: {early} of {counted(len(met), 'best run')} reached "
                 f"it {AT_FIRST}, of {FEWEST_GAMES} games, perhaps long before: it takes a harder "
                 "goal"
+            )
+    return lines
+
+
+def waits(config: TrainConfig, front_of: Mapping[tuple[int, float], Front]) -> list[str]:
+    """Fronts of whose S_min the optimizer's start makes up a share of `SHARE` or more, a line each.
+
+    Each run loses the same updates at any batch, which add to S_min and leave a hyperbola a hyperbola. Where S_min is
+    smaller than that they can't have been lost: gradients were not small.
+    """
+    if config.algo != "a2c" or config.rmsprop != "tensorflow":
+        return []
+    lost, lines = updates_lost(config.rmsprop_decay, config.rmsprop_eps, config.rmsprop_start), []
+    for (rollout, goal), front in front_of.items():
+        if front.s_min is not None and SHARE * front.s_min <= lost < front.s_min:
+            lines.append(
+                f"careful: score {goal:g}, rollouts of {rollout}: of S_min, {front.s_min:,.0f} updates, up to "
+                f"{lost:,.0f} are lost at RMSProp's start, at any batch (rmsprop_start {config.rmsprop_start:g}): "
+                f"without them B_crit is up to {front.s_min / (front.s_min - lost):.2g} times as large"
             )
     return lines
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,11 @@ from rl_gns.report.maps import equal_batch, two_axes
 from rl_gns.report.sentences import equal_batch as sentence
 from rl_gns.studies.axes import verdict
 from rl_gns.studies.fits import best_points, fit, rate_spacing
+from rl_gns.studies.fitting import waits
 from rl_gns.studies.seeds import over_seeds, ratio_of
 from rl_gns.studies.store import write_tables
 from rl_gns.studies.study import COLUMNS
+from rl_gns.training.config import TrainConfig
 
 SIZES = (1, 4, 16, 64, 256, 1024)
 
@@ -353,3 +357,27 @@ def test_information_of_a_front_is_the_median_of_its_best_runs_and_older_tables_
     table = table_of()
     assert fit(table, bootstrap=20).fronts["information"].tolist() == pytest.approx([0.2, 0.2])
     assert fit(table.drop(columns="information"), bootstrap=20).fronts["information"].isna().all()
+
+
+def test_what_the_optimizers_start_takes_from_s_min_is_told() -> None:
+    """1,008 updates with the published settings: S_min from 1,009 to five times that."""
+
+    def said(s_min: float | None, **settings: Any) -> list[str]:
+        front = dataclasses.replace(fit_front([1.0], [1.0], bootstrap=0), s_min=s_min)
+        return waits(TrainConfig(**settings), {(5, 2.0): front})
+
+    (line,) = said(1512.0)
+    assert line == (
+        "careful: score 2, rollouts of 5: of S_min, 1,512 updates, up to 1,008 are lost at RMSProp's start, at any "
+        "batch (rmsprop_start 1): without them B_crit is up to 3 times as large"
+    )
+    assert [bool(said(s_min)) for s_min in (None, 1000.0, 1010.0, 5000.0, 5100.0)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert not said(1512.0, rmsprop_start=0.0)
+    assert not said(1512.0, rmsprop="torch")
+    assert not said(1512.0, algo="ppo")

@@ -26,7 +26,7 @@ demo: $(STAMP)
 
 # A process for each processor; a file's tests stay together, as they share what its fixtures make.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile --no-loadscope-reorder
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest

@@ -15,6 +15,32 @@ import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
+LONGEST = (
+    *(
+        "test_resume.py",
+        "test_atari.py",
+        "test_driver.py",
+        "test_claims.py",
+        "test_truth.py",
+        "test_study_page.py",
+    ),
+    *(
+        "test_env.py",
+        "test_compilation.py",
+        "test_claims_command.py",
+        "test_noise_parts.py",
+        "test_learning.py",
+    ),
+    *("test_sharing.py", "test_ahead.py", "test_atari_oracle.py", "test_run.py", "test_correlation_probe.py"),
+)
+"""Files that take longest, begun first, so that no process is left alone with one at the end (`make test`)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 

@@ -107,6 +107,7 @@ def test_killed_drivers_leave_the_same_table(tmp_path: Path) -> None:
     assert not list((study.results / "failures").iterdir())
 
 
+@pytest.mark.slow
 def test_killed_drivers_of_a_patient_study_leave_the_same_table(tmp_path: Path) -> None:
     """Its rounds and budgets follow from the runs before, whichever driver saw them end."""
     text = TINY.replace("num_envs = [4, 16]", "num_envs = [8]").replace(
@@ -199,6 +200,7 @@ def test_an_environment_that_cannot_be_made_is_said_before_any_run_fails(tmp_pat
     assert not list((study.results / "failures").iterdir())
 
 
+@pytest.mark.slow
 def test_half_deleted_run_is_set_aside_and_run_anew(tmp_path: Path) -> None:
     study = tiny(tmp_path, TINY.replace("num_envs = [4, 16]", "num_envs = [16]\nlearning_rate = [4e-3]"))
     drive(study, jobs=1, quiet=True)
@@ -211,6 +213,7 @@ def test_half_deleted_run_is_set_aside_and_run_anew(tmp_path: Path) -> None:
     assert (study.results / "runs" / f"{run.id}.damaged-1" / "checkpoints").is_dir()
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
     text = TINY.replace("num_envs = [4, 16]", "num_envs = [16]\nlearning_rate = [4e-3]")
     text = text.replace("[18, 25]", "[400]")

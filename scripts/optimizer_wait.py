@@ -1,6 +1,7 @@
 """Fronts with and without the updates that the optimizer's start takes from every run, whatever its batch.
 
     python scripts/optimizer_wait.py scripts/studies/atari_breakout --paper --to scripts/results/optimizer_wait.csv
+    python scripts/optimizer_wait.py --run runs/breakout      # how large its gradients are, beside epsilon
 
 TensorFlow's RMSProp, which the paper's A2C had, begins with a mean square of 1. Where gradients are far smaller than
 its epsilon, steps are all but nil until that has decayed: `agents.optimizers.updates_lost`, 1,008 updates with the
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from agents.optimizers import updates_lost
@@ -27,12 +29,35 @@ from rl_gns.errors import UserError
 from rl_gns.report.style import GREY, ORANGE
 from rl_gns.studies.scope import Scope, of_paper, of_study
 from rl_gns.studies.study import load_study
+from rl_gns.training import checkpoint
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.saved import load_run
 
 LEFT = 0.05
 """Share of a point's updates that must be left, else it is not fitted without the wait."""
+NEAR = 2.5
+"""Waits: fronts of a smaller S_min are told of apart."""
 GAMES = ("alien", "beam_rider", "breakout", "pong", "space_invaders")
 """The paper's that were trained by A2C."""
+
+
+def squares(run: Path) -> str:
+    """Mean squares of a run's newest checkpoint beside epsilon, in words. Raises UserError: it has none."""
+    config = load_run(run).config
+    wait_of(config)
+    if not checkpoint.files(run / "checkpoints"):
+        raise UserError(f"{run} has no checkpoint")
+    path, state, _ = checkpoint.newest(run / "checkpoints")
+    found = torch.cat([one["square_avg"].flatten() for one in state["optimizer"]["state"].values()])
+    below, above = (
+        (found < config.rmsprop_eps / 100).double().mean(),
+        (found > config.rmsprop_eps).double().mean(),
+    )
+    left = config.rmsprop_start * config.rmsprop_decay ** (int(path.stem) // config.batch)
+    return (
+        f"{path}: {len(found):,} weights, mean square below epsilon / 100 of {below:.2%}, "
+        f"above epsilon of {above:.3%}; the start's own share is {left:.1e}"
+    )
 
 
 def wait_of(config: TrainConfig) -> float:
@@ -91,7 +116,7 @@ def table(scope: Scope, wait: float, bootstrap: int = 1000) -> pd.DataFrame:
 
 
 def text(rows: pd.DataFrame) -> str:
-    """For people: a line a front, then the medians of fronts that have both."""
+    """For people: a line a front, then medians of fronts that have both, those near the wait and the others."""
     lines = [
         f"{'':28}{'S_min':>7}{'B_crit':>8}{'B_simple /':>12}   without {rows['wait'].iloc[0]:,.0f} updates: "
         f"{'S_min':>6}{'B_crit':>8}{'B_simple /':>12}{'left out':>10}"
@@ -108,12 +133,18 @@ def text(rows: pd.DataFrame) -> str:
         )
         lines.append(f"{what:28}{one}{'':24}{two}{row['left_out']:>10}")
     both = rows.dropna(subset=["ratio", "ratio_without"])
-    if len(both):
-        spread = [both[name].quantile([0.0, 0.5, 1.0]).tolist() for name in ("ratio", "ratio_without")]
-        words = [f"{middle:.2f} ({low:.2f} to {high:.2f})" for low, middle, high in spread]
-        lines.append(
-            f"B_simple / B_crit, median and range of {len(both)} fronts: {words[0]}; without {words[1]}"
-        )
+    near = both["s_min"] < NEAR * both["wait"]
+    for what, some in (
+        ("", both),
+        (f" of S_min below {NEAR} waits", both[near]),
+        (", the others", both[~near]),
+    ):
+        if len(some):
+            spread = [some[name].quantile([0.0, 0.5, 1.0]).tolist() for name in ("ratio", "ratio_without")]
+            words = [f"{middle:.2f} ({low:.2f} to {high:.2f})" for low, middle, high in spread]
+            lines.append(
+                f"B_simple / B_crit, median and range of {len(some)} fronts{what}: {words[0]}; without {words[1]}"
+            )
     return "\n".join(lines)
 
 
@@ -142,11 +173,17 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("study", nargs="*", help="studies trained by A2C with TensorFlow's RMSProp")
     parser.add_argument("--paper", action="store_true", help="the paper's own Atari fronts too")
+    parser.add_argument(
+        "--run", type=Path, help="of a run, say how large gradients are beside epsilon, and stop"
+    )
     parser.add_argument("--to", type=Path, help="write the rows here, as CSV")
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args(words)
     found = []
     try:
+        if given.run is not None:
+            print(squares(given.run))
+            return
         if given.paper:
             published = updates_lost()
             found += [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import rl_gns
 from rl_gns.errors import UserError
 from rl_gns.studies.fits import fit
 from rl_gns.studies.scope import Scope
@@ -68,7 +70,9 @@ def test_rows_and_what_is_said_of_them(tmp_path: Path) -> None:
     assert (row["ratio"], row["ratio_without"]) == (pytest.approx(12), pytest.approx(2))
     said = text(rows).splitlines()
     assert said[1].split() == ["made,", "2", "1,200", "50", "12.00", "200", "300", "2.00", "0"]
-    assert said[-1].endswith("of 1 fronts: 12.00 (12.00 to 12.00); without 2.00 (2.00 to 2.00)")
+    ends = [" of 1 fronts", " of 1 fronts of S_min below 2.5 waits"]
+    assert [line.split(":")[0].partition("range")[2] for line in said[2:]] == ends
+    assert said[-1].endswith(": 12.00 (12.00 to 12.00); without 2.00 (2.00 to 2.00)")
     draw(rows, tmp_path / "wait.png")
     assert (tmp_path / "wait.png").stat().st_size > 5_000
 
@@ -83,6 +87,31 @@ def test_what_a_study_waits_for_is_what_its_optimizer_says() -> None:
     for other in (TrainConfig(algo="ppo"), TrainConfig(rmsprop="torch")):
         with pytest.raises(UserError, match="TensorFlow's RMSProp"):
             wait_of(other)
+
+
+def test_how_large_a_runs_gradients_are_beside_epsilon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from optimizer_wait import main
+
+    settings: dict[str, Any] = {
+        "env": "gym:CartPole-v1",
+        "observations": 800,
+        "threads": 1,
+        "tensorboard": False,
+    }
+    for start, below in (
+        (1.0, "0.00%"),
+        (0.0, ""),
+    ):  # ten updates leave 0.9 of the start: nothing is small yet
+        out = tmp_path / f"from{start:g}"
+        rl_gns.train(rl_gns.TrainConfig(rmsprop_start=start, **settings), out, quiet=True)
+        main(["--run", str(out)])
+        said = capsys.readouterr().out
+        assert "9,155 weights" in said
+        assert f"below epsilon / 100 of {below}" in said
+        assert said.rstrip().endswith(f"own share is {start * 0.99**10:.1e}")
+    assert "of 0.00%" not in said
 
 
 STUDY = """

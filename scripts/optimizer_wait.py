@@ -156,14 +156,15 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     for row in both.to_dict("records"):
         start, end = (row["s_min"], row["ratio"]), (row["s_min"], row["ratio_without"])
         axes.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "->", "color": GREY, "lw": 0.9})
-    axes.plot(both["s_min"], both["ratio"], "o", color=GREY, ms=5, label="as run")
-    axes.plot(
-        both["s_min"], both["ratio_without"], "o", color=ORANGE, ms=5, label="without the optimizer's wait"
-    )
+    papers = both["of"].str.startswith("paper")
+    for some, marker, whose in ((both[papers], "o", "the paper's"), (both[~papers], "s", "ours")):
+        for name, colour, how in (("ratio", GREY, "as run"), ("ratio_without", ORANGE, "without the wait")):
+            if len(some):
+                axes.plot(some["s_min"], some[name], marker, color=colour, ms=5, label=f"{whose}, {how}")
     axes.axhline(1, color="0.5", lw=0.8)
     axes.set(xscale="log", yscale="log", xlabel="S_min as run, updates", ylabel="B_simple / B_crit")
     axes.axvline(rows["wait"].iloc[0], color="0.5", lw=0.8, ls=":")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.25)
     figure.savefig(path, dpi=150)
 

@@ -27,7 +27,7 @@ def test_a2c_is_on_its_way_in_a_quarter_of_that(tmp_path: Path) -> None:
         env="gym:CartPole-v1", algo="a2c", schedule="linear", tensorboard=False, threads=1, seed=1, **settings
     )
     games = evaluate(rl_gns.train(config, tmp_path / "run", quiet=True), episodes=20)
-    assert sum(game.score for game in games) / 20 >= 195  # 418; untrained 23
+    assert sum(game.score for game in games) / 20 >= 195  # 461; 32 with the published form
 
 
 @pytest.mark.parametrize("algo", ["ppo", pytest.param("a2c", marks=pytest.mark.slow)])

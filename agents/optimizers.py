@@ -29,7 +29,7 @@ def updates_lost(alpha: float = 0.99, eps: float = 1e-5, start: float = 1.0, squ
         start: m₀, >= 0; below `square` steps begin too long and the sum is negative.
         square: mean square of the gradient, >= 0.
     """
-    if not 0 <= alpha < 1 or eps <= 0 or min(start, square) < 0:
+    if not 0 <= alpha < 1 or eps <= 0 or min(start, square) < 0 or not math.isfinite(start + square):
         raise ValueError(
             f"0 <= alpha < 1, eps > 0, start and square >= 0; got {alpha}, {eps}, {start}, {square}"
         )

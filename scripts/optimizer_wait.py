@@ -27,14 +27,15 @@ from agents.optimizers import updates_lost
 from rl_gns.analysis import Front, fit_front
 from rl_gns.errors import UserError
 from rl_gns.report.style import GREY, ORANGE
+from rl_gns.studies.fitting import lost_at_start
 from rl_gns.studies.scope import Scope, of_paper, of_study
 from rl_gns.studies.study import load_study
 from rl_gns.training import checkpoint
-from rl_gns.training.config import TrainConfig
 from rl_gns.training.saved import load_run
 
 LEFT = 0.05
 """Share of a point's updates that must be left, else it is not fitted without the wait."""
+NONE = "{} has no wait: only TensorFlow's RMSProp that begins above 0 has one"
 NEAR = 2.5
 """Waits: fronts of a smaller S_min are told of apart."""
 GAMES = ("alien", "beam_rider", "breakout", "pong", "space_invaders")
@@ -44,7 +45,8 @@ GAMES = ("alien", "beam_rider", "breakout", "pong", "space_invaders")
 def squares(run: Path) -> str:
     """Mean squares of a run's newest checkpoint beside epsilon, in words. Raises UserError: it has none."""
     config = load_run(run).config
-    wait_of(config)
+    if not lost_at_start(config):
+        raise UserError(NONE.format(run))
     if not checkpoint.files(run / "checkpoints"):
         raise UserError(f"{run} has no checkpoint")
     path, state, _ = checkpoint.newest(run / "checkpoints")
@@ -58,17 +60,6 @@ def squares(run: Path) -> str:
         f"{path}: {len(found):,} weights, mean square below epsilon / 100 of {below:.2%}, "
         f"above epsilon of {above:.3%}; the start's own share is {left:.1e}"
     )
-
-
-def wait_of(config: TrainConfig) -> float:
-    """Updates that a run loses where its gradients are small.
-
-    Raises:
-        UserError: it was not trained by TensorFlow's RMSProp.
-    """
-    if config.algo != "a2c" or config.rmsprop != "tensorflow":
-        raise UserError(f"{config.env}: only TensorFlow's RMSProp begins with a mean square of its own")
-    return updates_lost(config.rmsprop_decay, config.rmsprop_eps, config.rmsprop_start)
 
 
 def fitted(points: pd.DataFrame, wait: float, bootstrap: int) -> tuple[Front | None, int]:
@@ -118,8 +109,8 @@ def table(scope: Scope, wait: float, bootstrap: int = 1000) -> pd.DataFrame:
 def text(rows: pd.DataFrame) -> str:
     """For people: a line a front, then medians of fronts that have both, those near the wait and the others."""
     lines = [
-        f"{'':28}{'S_min':>7}{'B_crit':>8}{'B_simple /':>12}   without {rows['wait'].iloc[0]:,.0f} updates: "
-        f"{'S_min':>6}{'B_crit':>8}{'B_simple /':>12}{'left out':>10}"
+        f"{'':28}{'S_min':>7}{'B_crit':>8}{'B_simple /':>12}   without the wait of "
+        f"{'S_min':>13}{'B_crit':>8}{'B_simple /':>12}{'left out':>10}"
     ]
 
     def said(value: float | None, digits: str = ",.0f") -> str:
@@ -131,7 +122,7 @@ def text(rows: pd.DataFrame) -> str:
             f"{said(row[f's_min{after}']):>7}{said(row[f'b_crit{after}']):>8}{said(row[f'ratio{after}'], '.2f'):>12}"
             for after in ("", "_without")
         )
-        lines.append(f"{what:28}{one}{'':24}{two}{row['left_out']:>10}")
+        lines.append(f"{what:28}{one}{row['wait']:22,.0f}:{two:>36}{row['left_out']:>10}")
     both = rows.dropna(subset=["ratio", "ratio_without"])
     near = both["s_min"] < NEAR * both["wait"]
     for what, some in (
@@ -163,7 +154,8 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
                 axes.plot(some["s_min"], some[name], marker, color=colour, ms=5, label=f"{whose}, {how}")
     axes.axhline(1, color="0.5", lw=0.8)
     axes.set(xscale="log", yscale="log", xlabel="S_min as run, updates", ylabel="B_simple / B_crit")
-    axes.axvline(rows["wait"].iloc[0], color="0.5", lw=0.8, ls=":")
+    for wait in rows["wait"].unique():
+        axes.axvline(wait, color="0.5", lw=0.8, ls=":")
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.25)
     figure.savefig(path, dpi=150)
@@ -192,7 +184,9 @@ def main(words: list[str] | None = None) -> None:
             ]
         for name in given.study:
             study = load_study(name)
-            wait = wait_of(study.plan({})[0].config)
+            wait = lost_at_start(study.plan({})[0].config)
+            if not wait:
+                raise UserError(NONE.format(name))
             found.append(table(of_study(study), wait))
     except UserError as error:
         parser.error(str(error))

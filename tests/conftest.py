@@ -4,6 +4,7 @@ No deadline for hypothesis: a busy machine or a first compilation is no failure.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import rl_gns  # sets how OpenMP's threads wait, before torch is loaded
 
@@ -15,30 +16,28 @@ import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
-LONGEST = (
+HERE = Path(__file__).parent
+LONGEST = [
     *(
-        "test_resume.py",
-        "test_atari.py",
-        "test_driver.py",
-        "test_claims.py",
-        "test_truth.py",
-        "test_study_page.py",
+        HERE / "rl_gns" / "training" / f"test_{name}.py"
+        for name in ("resume", "truth", "noise_parts", "learning")
     ),
+    *(HERE / "rl_gns" / "studies" / f"test_{name}.py" for name in ("driver", "claims", "claims_command")),
     *(
-        "test_env.py",
-        "test_compilation.py",
-        "test_claims_command.py",
-        "test_noise_parts.py",
-        "test_learning.py",
+        HERE / "rl_gns" / "training" / f"test_{name}.py"
+        for name in ("sharing", "ahead", "run", "correlation_probe")
     ),
-    *("test_sharing.py", "test_ahead.py", "test_atari_oracle.py", "test_run.py", "test_correlation_probe.py"),
-)
+    *(HERE / "envs" / f"test_{name}.py" for name in ("atari", "atari_oracle")),
+    *(HERE / "envs" / "moba" / "test_env.py", HERE / "agents" / "test_compilation.py"),
+    HERE / "rl_gns" / "report" / "test_study_page.py",
+]
 """Files that take longest, begun first, so that no process is left alone with one at the end (`make test`)."""
+assert all(path.is_file() for path in LONGEST), "a file was renamed"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    places = {path: place for place, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 hypothesis.settings.register_profile("unhurried", deadline=None)

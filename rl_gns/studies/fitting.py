@@ -21,8 +21,8 @@ from rl_gns.studies.words import counted
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.stopping import FEWEST_GAMES
 
-SHARE = 0.2
-"""Of S_min, from which on updates lost at the optimizer's start are told of."""
+WORTH_TELLING = 0.2
+"""Share of S_min that updates lost at the optimizer's start must be."""
 
 
 def fit_study(
@@ -63,17 +63,22 @@ def at_first(points: pd.DataFrame, outcomes: Mapping[str, Outcome]) -> list[str]
     return lines
 
 
+def lost_at_start(config: TrainConfig) -> float:
+    """Updates that a run's optimizer takes from it where gradients are small; 0 of all but TensorFlow's RMSProp."""
+    if config.algo != "a2c" or config.rmsprop != "tensorflow":
+        return 0.0
+    return updates_lost(config.rmsprop_decay, config.rmsprop_eps, config.rmsprop_start)
+
+
 def waits(config: TrainConfig, front_of: Mapping[tuple[int, float], Front]) -> list[str]:
-    """Fronts of whose S_min the optimizer's start makes up a share of `SHARE` or more, a line each.
+    """Fronts of whose S_min the optimizer's start makes up a share `WORTH_TELLING`, a line each.
 
     Each run loses the same updates at any batch, which add to S_min and leave a hyperbola a hyperbola. Where S_min is
     smaller than that they can't have been lost: gradients were not small.
     """
-    if config.algo != "a2c" or config.rmsprop != "tensorflow":
-        return []
-    lost, lines = updates_lost(config.rmsprop_decay, config.rmsprop_eps, config.rmsprop_start), []
+    lost, lines = lost_at_start(config), []
     for (rollout, goal), front in front_of.items():
-        if front.s_min is not None and SHARE * front.s_min <= lost < front.s_min:
+        if front.s_min is not None and 0 < WORTH_TELLING * front.s_min <= lost < front.s_min:
             lines.append(
                 f"careful: score {goal:g}, rollouts of {rollout}: of S_min, {front.s_min:,.0f} updates, up to "
                 f"{lost:,.0f} are lost at RMSProp's start, at any batch (rmsprop_start {config.rmsprop_start:g}): "

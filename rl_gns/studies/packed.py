@@ -52,14 +52,16 @@ class PackedRun:
         """
         data = self.members[f"{name}.csv"]
         names = data[: data.index(b"\n")].decode().split(",")
-        types = {column: np.int64 if column in _WHOLE else np.float64 for column in names}
+        numbers = [column for column in names if column not in (*_WORDS, *_WHOLE)]
         return pd.read_csv(
             io.BytesIO(data),
-            dtype={**types, **{column: str for column in _WORDS if column in names}},
-            keep_default_na=False,
-            na_values={
-                column: [""] for column in names if types[column] is np.float64 and column not in _WORDS
+            dtype={
+                **dict.fromkeys(names, np.float64),
+                **dict.fromkeys(_WHOLE, np.int64),
+                **dict.fromkeys(_WORDS, str),
             },
+            keep_default_na=False,
+            na_values={column: [""] for column in numbers},
             float_precision="round_trip",  # what was written, to the last bit, which other parsers may not return
         )
 

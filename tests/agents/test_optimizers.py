@@ -72,8 +72,9 @@ def test_what_the_published_settings_lose() -> None:
     assert updates_lost(start=0.0) == 0
     # Where gradients are as large as the mean square begins, nothing is lost.
     assert updates_lost(square=1.0) == 0
-    with pytest.raises(ValueError, match="eps > 0"):
-        updates_lost(eps=0.0)
+    for wrong in ({"eps": 0.0}, {"alpha": 1.0}, {"start": math.inf}, {"square": math.nan}):
+        with pytest.raises(ValueError, match="eps > 0"):
+            updates_lost(**wrong)
 
 
 def test_one_pass_is_taken_where_memory_has_no_gaps() -> None:

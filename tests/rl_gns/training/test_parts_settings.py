@@ -1,4 +1,4 @@
-"""Noise parts: the settings and units of their meters, and weights of terms and passes."""
+"""Noise parts: the settings and units of their meters, weights of terms and passes, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from agents import ppo
+from rl_gns.errors import UserError
 from rl_gns.noise.line_search import improvement_table
 from rl_gns.training import parts as parts_module
 from rl_gns.training.config import TrainConfig, resolve
@@ -95,3 +96,29 @@ def test_rows_have_the_readings_limits_the_right_way_round(trainer_of: Made) -> 
     row, reading = dict(trainer.parts.rows())["policy"], trainer.parts.meters["policy"].read()
     assert (row["noise_scale_low"], row["noise_scale_high"]) == (reading.low, reading.high)
     assert reading.low < reading.high
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise_parts": "polcy,value"}, "unknown part 'polcy' in noise_parts; did you mean 'policy'"),
+        ({"noise_parts": "zzz"}, "unknown part 'zzz' in noise_parts; there are policy"),
+        ({"noise_parts": "epochs"}, "'epochs' is for ppo"),
+        (
+            {"noise_parts": "hessian", "num_envs": 3},
+            "'hessian' needs at least 4 groups of environments, got 3",
+        ),
+        ({"noise_parts": "normalized", "num_envs": 1}, "at least two groups of environments"),
+        (
+            {"noise_parts": "normalized", "noise_budget": 0.0, "noise_parts_every": 5},
+            "'normalized' is of the main measurement, which noise_budget 0 switches off",
+        ),
+        ({"noise_parts": "policy", "num_envs": 1}, "at least two groups of environments"),
+        ({"noise_parts": "policy", "noise_parts_every": 0}, "noise_parts_every must be at least 1"),
+        ({"noise_parts": "policy", "noise_budget": 0.0}, "set noise_parts_every"),
+    ],
+)
+def test_bad_input_is_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolve(TrainConfig(**changes))
+    assert "\n" not in str(caught.value)

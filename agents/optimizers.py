@@ -57,7 +57,8 @@ class RMSpropTF(torch.optim.Optimizer):
                 f"RMSProp wants lr >= 0, 0 <= alpha < 1, eps > 0, start >= 0; got {lr}, {alpha}, {eps}, {start}"
             )
         super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
-        self._start = start
+        self.start = start
+        """m₀, what the mean square of a parameter is before its first step."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -70,7 +71,7 @@ class RMSpropTF(torch.optim.Optimizer):
                 continue
             for p in params:
                 if not self.state[p]:
-                    self.state[p]["square_avg"] = torch.full_like(p, self._start)
+                    self.state[p]["square_avg"] = torch.full_like(p, self.start)
             alpha, eps, lr = (group[name] for name in ("alpha", "eps", "lr"))
             params = [p for p in params if not self._in_one_pass(p, alpha, eps, lr)]
             if not params:

@@ -292,7 +292,7 @@ def preconditioner(
 ) -> list[Tensor] | None:
     """What the optimizer's next step multiplies each coordinate with, by its mean square so far.
 
-    None before the first step where the mean square starts at 0: there is nothing to divide by yet.
+    None before the first step of Adam and torch's RMSProp: there is nothing to divide by yet.
 
     Raises:
         ValueError: an optimizer without a diagonal preconditioner that is known here.
@@ -302,7 +302,7 @@ def preconditioner(
     for p in parameters:
         group, state = groups[id(p)], optimizer.state.get(p, {})
         if isinstance(optimizer, RMSpropTF):
-            v = state["square_avg"] if state else torch.ones_like(p)
+            v = state["square_avg"] if state else torch.full_like(p, optimizer.start)
             found += inverse_root([v], group["eps"], inside=True)
         elif not isinstance(optimizer, (torch.optim.RMSprop, torch.optim.Adam)):
             raise ValueError(f"{type(optimizer).__name__} has no preconditioner that is known here")

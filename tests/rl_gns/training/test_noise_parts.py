@@ -339,12 +339,13 @@ def test_an_optimizer_without_a_preconditioner_is_refused():
         preconditioner(torch.optim.SGD([p], lr=0.1), [p])
 
 
-def test_the_optimizers_metric_at_the_start_is_the_plain_one_scaled(trainer_of):
-    """TensorFlow's mean square starts at 1: before the first step P is 1/√(1 + eps) everywhere."""
-    trainer = trainer_of(parts="total,optimizer", noise_parts_every=1)
+@pytest.mark.parametrize("start", [1.0, 1e-3, 0.0])
+def test_the_optimizers_metric_at_the_start_is_the_plain_one_scaled(trainer_of, start):
+    """TensorFlow's mean square starts at what the run says: before the first step P is 1/√(start + eps) everywhere."""
+    trainer = trainer_of(parts="total,optimizer", noise_parts_every=1, rmsprop_start=start)
     trainer.update()
     rows = dict(trainer.parts.rows())
-    assert rows["optimizer"]["noise"] == pytest.approx(rows["total"]["noise"] / (1 + 1e-5), rel=1e-5)
+    assert rows["optimizer"]["noise"] == pytest.approx(rows["total"]["noise"] / (start + 1e-5), rel=1e-5)
     trainer.update()
     assert dict(trainer.parts.rows())["optimizer"]["noise"] != pytest.approx(
         dict(trainer.parts.rows())["total"]["noise"], rel=1e-3

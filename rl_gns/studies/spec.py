@@ -142,7 +142,9 @@ class StudySpec:
 
     def _config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
         cell: dict[str, Any] = {"env": self.env, "algo": self.algo, "num_envs": num_envs, "rollout": rollout}
-        batch = configs.resolve(TrainConfig(**cell, **self.train)).batch
+        asked = TrainConfig(**cell, **self.train)
+        configs.refuse_idle(asked)
+        batch = configs.resolve(asked).batch
         budget = self.budget(batch)
         halflife = self.train.get("noise_halflife", max(self.halflife, 16.0 * batch))
         settings: dict[str, Any] = {

@@ -98,6 +98,8 @@ def _train_together(
     given: Collection[str],
 ) -> Run:
     console = Console(stderr=True, quiet=quiet)
+    if not resume:
+        configs.refuse_idle(config)
     path = Path(out) if out is not None else Path("runs") / default_name(configs.resolve(config))
     if resume:
         config = _settings_to_resume(path, config, given)

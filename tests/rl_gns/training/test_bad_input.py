@@ -1,15 +1,18 @@
 """Bad input: one line, exit code 2 for the user's mistake and 1 for ours, nothing already written lost."""
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 import agents.a2c
 from rl_gns.cli import main
+from rl_gns.errors import UserError
 from rl_gns.training import checkpoint
-from rl_gns.training.config import TrainConfig
+from rl_gns.training.config import TrainConfig, refuse_idle, resolve
 from rl_gns.training.saved import load_run
 
 QUICK = [
@@ -65,6 +68,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["atari:pong", "--network", "resnet"], "unknown network 'resnet'"),
         (["gym:CartPole-v1", "--precision", "bf16"], "precision bf16 is for the networks nature and impala"),
         (["gym:CartPole-v1", "--network", "nature"], "wants pictures"),
+        (["atari:pong", "--clip", "0.2"], "clip=0.2 is for ppo, a2c does nothing with it: leave it out"),
+        (["atari:pong", "--epochs", "2"], "epochs=2 is for ppo"),
+        (["atari:pong", "--no-normalize-advantage"], "normalize_advantage=False is for ppo"),
+        (["atari:pong", "--algo", "ppo", "--rmsprop", "torch"], "rmsprop=torch is for a2c, ppo does nothing"),
+        (["atari:pong", "--algo", "ppo", "--rmsprop-start", "0"], "rmsprop_start=0.0 is for a2c"),
+        (["atari:pong", "--past-share", "0.5"], "past_share=0.5 is for moba, atari:pong does nothing"),
         (["atari:pong", "--graph-update"], "graph_update is for ppo"),
         (["atari:pong", "--algo", "ppo", "--graph-update"], "graph_update is for a GPU"),
         (["gym:CartPole-v1", "--protocol", "machado"], "protocol"),
@@ -354,3 +363,28 @@ def test_eval(finished: Path, arguments: list[str], words: str, capsys: pytest.C
     code, line = failure(["eval", str(finished), *arguments], capsys)
     assert code == 2
     assert words in line
+
+
+@pytest.mark.parametrize("env", ["gym:CartPole-v1", "moba:1v1"])
+@pytest.mark.parametrize("algo", ["a2c", "ppo"])
+def test_what_defaults_fill_in_is_nobodys_idle_setting(env: str, algo: Literal["a2c", "ppo"]) -> None:
+    """A resolved configuration names the other algorithm's settings, too, and is taken as it is."""
+    config = TrainConfig(env, algo=algo, seed=3)
+    refuse_idle(config)
+    refuse_idle(resolve(config))
+    with pytest.raises(UserError, match="does nothing"):
+        refuse_idle(
+            dataclasses.replace(resolve(config), **{"a2c": {"epochs": 9}, "ppo": {"rmsprop_eps": 1e-3}}[algo])
+        )
+
+
+def test_an_older_run_with_an_idle_setting_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    main(["train", *CARTPOLE, "--out", str(out)])
+    settings = out / "config.toml"
+    text = settings.read_text()
+    assert text.count("epochs = 4") == 1
+    settings.write_text(text.replace("epochs = 4", "epochs = 9"))
+    assert load_run(out).config.epochs == 9
+    main(["train", "--resume", "--out", str(out), "--observations", "800", "--quiet"])
+    assert load_run(out).metrics()["observations"].iloc[-1] == 800

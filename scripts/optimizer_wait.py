@@ -27,10 +27,10 @@ from agents.optimizers import updates_lost
 from rl_gns.analysis import Front, fit_front
 from rl_gns.errors import UserError
 from rl_gns.report.style import GREY, ORANGE
-from rl_gns.studies.fitting import lost_at_start
 from rl_gns.studies.scope import Scope, of_paper, of_study
 from rl_gns.studies.study import load_study
 from rl_gns.training import checkpoint
+from rl_gns.training.optimizer_start import lost_at_start
 from rl_gns.training.saved import load_run
 
 LEFT = 0.05

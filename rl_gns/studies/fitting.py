@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from agents.optimizers import updates_lost
 from rl_gns.analysis import Front
 from rl_gns.errors import UserError
 from rl_gns.studies.against import compare
@@ -19,10 +18,8 @@ from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
 from rl_gns.studies.words import counted
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.optimizer_start import WORTH_TELLING, lost_at_start
 from rl_gns.training.stopping import FEWEST_GAMES
-
-WORTH_TELLING = 0.2
-"""Share of S_min that updates lost at the optimizer's start must be."""
 
 
 def fit_study(
@@ -61,13 +58,6 @@ def at_first(points: pd.DataFrame, outcomes: Mapping[str, Outcome]) -> list[str]
                 "goal"
             )
     return lines
-
-
-def lost_at_start(config: TrainConfig) -> float:
-    """Updates that a run's optimizer takes from it where gradients are small; 0 of all but TensorFlow's RMSProp."""
-    if config.algo != "a2c" or config.rmsprop != "tensorflow":
-        return 0.0
-    return updates_lost(config.rmsprop_decay, config.rmsprop_eps, config.rmsprop_start)
 
 
 def waits(config: TrainConfig, front_of: Mapping[tuple[int, float], Front]) -> list[str]:

@@ -22,7 +22,7 @@ from rich.console import Console
 import envs
 from agents.ranks import Ranks
 from rl_gns.errors import RunStopped, UserError
-from rl_gns.training import checkpoint, locking
+from rl_gns.training import checkpoint, locking, optimizer_start
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
 from rl_gns.training.loop import Trainer
@@ -154,6 +154,8 @@ def _train(config: TrainConfig, path: Path, resume: bool, console: Console, quie
         goes_on = resume and bool(checkpoint.files(path / "checkpoints"))
         if not goes_on:
             _save_settings(config, path)
+            if line := optimizer_start.hint(config):
+                say(console, line, "yellow")
         with closing(MetricsWriter(path / "metrics.db")) as writer:
             if goes_on:
                 _take_up(trainer, writer, path, console)

@@ -12,10 +12,10 @@ import pytest
 
 import rl_gns
 from rl_gns.studies.fits import fit
-from rl_gns.studies.fitting import lost_at_start
 from rl_gns.studies.scope import Scope
 from rl_gns.studies.study import COLUMNS
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.optimizer_start import lost_at_start
 
 WAIT, S, B = 1000.0, 200.0, 300.0
 

@@ -293,7 +293,9 @@ def refuse_idle(config: TrainConfig) -> None:
         UserError: one line naming the first; also what `resolve` raises.
     """
     idle = checks.idle(config)
-    unset = {field.name: field.default for field in dataclasses.fields(config) if field.name in idle}
+    unset: dict[str, Any] = {
+        field.name: field.default for field in dataclasses.fields(config) if field.name in idle
+    }
     filled = resolve(dataclasses.replace(config, **unset))
     for name, whose in idle.items():
         value = getattr(config, name)

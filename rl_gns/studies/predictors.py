@@ -243,11 +243,11 @@ def closest(scopes: list[Scope]) -> pd.DataFrame:
 
 
 def sentence(order: pd.DataFrame) -> str:
-    """Which comes closest, by how much; "none" where none is within a factor of two for certain.
+    """Which comes closest, by how much, and which is within a factor of two for certain: by its whole interval.
 
     Closest is whose average is nearest to one, whether or not its interval has two ends, among those known on more than
-    half of the fronts; those known on fewer that are closer there come next. Where the closest has no two ends, the
-    closest that has them is named too.
+    half of the fronts; those known on fewer that are closer there come next. Where none is certain and the closest has
+    no two ends, the closest that has them is named too.
     """
     known = order[order["ratio"].notna()]
     if known.empty:
@@ -258,14 +258,21 @@ def sentence(order: pd.DataFrame) -> str:
     place = known["predictor"].tolist().index(best["predictor"])
     closest_is = f"{_named(best)}, at {_ratio(best)}"
     low, high = best["ratio_low"], best["ratio_high"]
-    if low >= 0.5 and high <= 2:
-        parts = [f"{closest_is[0].upper()}{closest_is[1:]}, comes closest and is within a factor of two."]
+    sure = broad[(broad["ratio_low"] >= 0.5) & (broad["ratio_high"] <= 2)]
+    if len(sure) and sure.iloc[0]["predictor"] == best["predictor"]:
+        parts = [f"{_begun(closest_is)}, comes closest and is within a factor of two."]
+    elif len(sure):
+        name = _begun(_named(sure.iloc[0]))
+        parts = [
+            f"{name} is within a factor of two of B_crit, at {_ratio(sure.iloc[0])}; nearer to it, but not for "
+            f"certain, is {closest_is}."
+        ]
     elif high < 0.5 or low > 2:
         parts = [f"None comes within a factor of two of B_crit; the closest is {closest_is}."]
     else:
         parts = [f"None is certain to be within a factor of two of B_crit; the closest is {closest_is}."]
     bounded = broad[np.isfinite(broad["ratio_high"]) & (broad["ratio_low"] > 0)]
-    if len(bounded) and bounded.iloc[0]["predictor"] != best["predictor"]:
+    if sure.empty and len(bounded) and bounded.iloc[0]["predictor"] != best["predictor"]:
         other = bounded.iloc[0]
         parts.append(f"Of those whose interval has two ends it is {_named(other)}, at {_ratio(other)}.")
     if place:
@@ -274,6 +281,10 @@ def sentence(order: pd.DataFrame) -> str:
     missing = [NAMES.get(name, name) for name in order[order["ratio"].isna()]["predictor"]]
     parts += [f"Unknown on every front: {'; '.join(missing)}."] if missing else []
     return " ".join(parts)
+
+
+def _begun(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _named(row: pd.Series) -> str:

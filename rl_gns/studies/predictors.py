@@ -252,13 +252,14 @@ def sentence(order: pd.DataFrame) -> str:
     known = order[order["ratio"].notna()]
     if known.empty:
         return "No predictor can be put beside a critical batch yet."
-    broad = known[2 * known["fronts"] > known["of"]]
-    broad = known if broad.empty else broad
+    wide = known[2 * known["fronts"] > known["of"]]
+    broad = known if wide.empty else wide
     best = broad.iloc[0]
     place = known["predictor"].tolist().index(best["predictor"])
     closest_is = f"{_named(best)}, at {_ratio(best)}"
     low, high = best["ratio_low"], best["ratio_high"]
-    sure = broad[(broad["ratio_low"] >= 0.5) & (broad["ratio_high"] <= 2)]
+    sure = broad.iloc[:1] if wide.empty else wide  # of those known on few fronts no other than the closest
+    sure = sure[(sure["ratio_low"] >= 0.5) & (sure["ratio_high"] <= 2)]
     if len(sure) and sure.iloc[0]["predictor"] == best["predictor"]:
         parts = [f"{_begun(closest_is)}, comes closest and is within a factor of two."]
     elif len(sure):

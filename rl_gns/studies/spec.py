@@ -55,6 +55,7 @@ from rl_gns.studies import train_table
 from rl_gns.training import config as configs
 from rl_gns.training import kinds
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.idle import refuse_idle
 
 FILE_NAME = "study.toml"
 
@@ -143,7 +144,7 @@ class StudySpec:
     def _config(self, num_envs: int, rollout: int, learning_rate: float, seed: int) -> TrainConfig:
         cell: dict[str, Any] = {"env": self.env, "algo": self.algo, "num_envs": num_envs, "rollout": rollout}
         asked = TrainConfig(**cell, **self.train)
-        configs.refuse_idle(asked)
+        refuse_idle(asked)
         batch = configs.resolve(asked).batch
         budget = self.budget(batch)
         halflife = self.train.get("noise_halflife", max(self.halflife, 16.0 * batch))

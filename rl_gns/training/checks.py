@@ -21,22 +21,6 @@ def check_counts(config: TrainConfig, *names: str) -> None:
             raise UserError(f"{name} must be a whole number of at least 1, got {value}")
 
 
-A2C = ("rmsprop", "rmsprop_decay", "rmsprop_eps", "rmsprop_start")
-PPO = ("clip", "epochs", "minibatches", "normalize_advantage")
-MOBA = ("past_share", "snapshot_every", "past_selves", "ladder_games")
-"""Settings that do nothing elsewhere."""
-
-
-def idle(config: TrainConfig) -> dict[str, str]:
-    """Settings that do nothing in such a run, by name: whose they are."""
-    return {
-        name: kind
-        for kind, names in (("a2c", A2C), ("ppo", PPO), ("moba", MOBA))
-        for name in names
-        if kind != config.algo and not (kind == "moba" and config.env.startswith("moba:"))
-    }
-
-
 def check_memory(config: TrainConfig) -> None:
     """`sequence`, of a network that remembers, and what else such a network can't do."""
     if config.network != "entities-lstm":

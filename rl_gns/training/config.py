@@ -286,24 +286,6 @@ MOBA_DEFAULTS: dict[str, Any] = {
 }
 
 
-def refuse_idle(config: TrainConfig) -> None:
-    """Of a new run: refuse settings that would do nothing, unless they say what would be there anyway.
-
-    Raises:
-        UserError: one line naming the first; also what `resolve` raises.
-    """
-    idle = checks.idle(config)
-    unset: dict[str, Any] = {
-        field.name: field.default for field in dataclasses.fields(config) if field.name in idle
-    }
-    filled = resolve(dataclasses.replace(config, **unset))
-    for name, whose in idle.items():
-        value = getattr(config, name)
-        if value not in (unset[name], getattr(filled, name)):
-            here = config.env if whose == "moba" else config.algo
-            raise UserError(f"{name}={value} is for {whose}, {here} does nothing with it: leave it out")
-
-
 def resolve(config: TrainConfig) -> TrainConfig:
     """Fill in the algorithm's defaults and check every number.
 

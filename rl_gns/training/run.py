@@ -25,6 +25,7 @@ from rl_gns.errors import RunStopped, UserError
 from rl_gns.training import checkpoint, locking, optimizer_start
 from rl_gns.training import config as configs
 from rl_gns.training.config import TrainConfig
+from rl_gns.training.idle import refuse_idle
 from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import MetricsWriter
 from rl_gns.training.progress import Progress, say
@@ -99,7 +100,7 @@ def _train_together(
 ) -> Run:
     console = Console(stderr=True, quiet=quiet)
     if not resume:
-        configs.refuse_idle(config)
+        refuse_idle(config)
     path = Path(out) if out is not None else Path("runs") / default_name(configs.resolve(config))
     if resume:
         config = _settings_to_resume(path, config, given)

@@ -12,7 +12,8 @@ import agents.a2c
 from rl_gns.cli import main
 from rl_gns.errors import UserError
 from rl_gns.training import checkpoint
-from rl_gns.training.config import TrainConfig, refuse_idle, resolve
+from rl_gns.training.config import TrainConfig, resolve
+from rl_gns.training.idle import refuse_idle
 from rl_gns.training.saved import load_run
 
 QUICK = [

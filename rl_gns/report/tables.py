@@ -12,7 +12,7 @@ import pandas as pd
 
 from rl_gns.report import sentences
 from rl_gns.report.page import Table
-from rl_gns.studies.fits import AGAINST, Fits
+from rl_gns.studies.fits import AGAINST, HELD_OUT, Fits
 from rl_gns.studies.plan import PlannedRun
 from rl_gns.studies.results import Outcome
 from rl_gns.studies.study import Study
@@ -39,6 +39,7 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame, halflife: fl
             fits.fronts.drop(columns=extra).assign(best_law=fits.fronts["best_law"].str.replace("_", " ")),
         ),
         (SMOOTHING, smoothing),
+        (HELD_OUT, fits.held_out),
         ("Learning-rate laws", fits.rates),
         ("Critical number of environments", fits.rollouts),
         ("Critical number of environments, predicted", fits.predicted),
@@ -48,7 +49,11 @@ def tables(fits: Fits, runs: pd.DataFrame, smoothing: pd.DataFrame, halflife: fl
         ("Adaptive batch", fits.turning),
         ("Every cell, over seeds", fits.cells),
     ]
-    said = {SMOOTHING: sentences.smoothing(smoothing, halflife), AGAINST: sentences.against(fits)}
+    said = {
+        SMOOTHING: sentences.smoothing(smoothing, halflife),
+        HELD_OUT: sentences.held_out(fits),
+        AGAINST: sentences.against(fits),
+    }
     found = [
         Table(title, to_html(merged(frame)), said.get(title, "")) for title, frame in shown if len(frame)
     ]

@@ -166,3 +166,22 @@ def turning(front_of: dict[tuple[int, float], Front], lower: bool = False) -> li
 def number(value: float | None) -> float:
     """NaN for None."""
     return math.nan if value is None else float(value)
+
+
+def front_numbers(front: Front) -> dict[str, float]:
+    """What every table of fronts says of one, NaN where it can't be told.
+
+    Returns:
+        s_min (updates), e_min and b_crit (observations) with _low and _high, and rms_log_residual.
+    """
+    names = (
+        "s_min",
+        "e_min",
+        "e_min_low",
+        "e_min_high",
+        "b_crit",
+        "b_crit_low",
+        "b_crit_high",
+        "rms_log_residual",
+    )
+    return {name: number(getattr(front, name)) for name in names}

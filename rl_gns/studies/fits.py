@@ -3,7 +3,7 @@
 For every goal, cell (environments x rollout) and seed the learning rate that reached the goal in the fewest updates
 stands for that cell (McCandlish et al. 2018, A.3); different goals may be served by different rates. Where no rate
 reached it, the cell is censored at the most updates made. That choice favours cells with more rates tried: by about
-0.1 in ln S for three to seven nearly tied ones.
+0.1 in ln S for three to seven nearly tied ones; `held_out` is the same fronts without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from rl_gns.analysis import Front, Interval, LearningRateLaw, RolloutLaw, fit_fr
 from rl_gns.analysis.fronts import TOLD
 from rl_gns.analysis.laws import EXPONENT_BOUNDS
 from rl_gns.errors import UserError
-from rl_gns.studies.axes import equal_batch, number, turning, two_axes
+from rl_gns.studies.axes import equal_batch, front_numbers, number, turning, two_axes
+from rl_gns.studies.held_out import held_out_table
 from rl_gns.studies.predicted import Prediction, compare
 from rl_gns.studies.seeds import over_seeds
 
@@ -55,6 +56,8 @@ class Fits:
     """The same over seeds and without a law, for each longer rollout: see `axes.equal_batch`."""
     against: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     """Other studies' runs beside these, see `against.compare`."""
+    held_out: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    """Fronts by each seed's own best rate beside those by the other seeds' choice, see `held_out.held_out_table`."""
     lower: bool = False
     """Whether a lower score is the better one, and the lowest goal the hardest."""
     left_out: str = ""
@@ -72,6 +75,8 @@ class Fits:
         parts += [titled("Fronts: S = S_min (1 + B_crit/B), per rollout length", self.fronts, FRONT_SHOWN)]
         parts += self.doubts
         parts.append(titled("Learning rates: ε*/(1 + B*/B)^a", self.rates, RATE_SHOWN))
+        if len(self.held_out):
+            parts.append(titled(HELD_OUT, self.held_out, HELD_OUT_SHOWN))
         if len(self.rollouts):
             parts.append(titled("Two axes: critical number of environments", self.rollouts))
             by_law = "Equal batch: updates, longer over shorter rollout, by one law"
@@ -97,6 +102,7 @@ class Fits:
             "cells",
             "fronts",
             "rates",
+            "held_out",
             "rollouts",
             "exchange",
             "equal_batch",
@@ -110,6 +116,23 @@ class Fits:
         return {name: table for name, table in found.items() if len(table)}
 
 
+HELD_OUT = "Luck in the best rates: fronts by each seed's own best, and by the rate that was best for the other seeds"
+HELD_OUT_SHOWN = [
+    "rollout",
+    "goal",
+    "rates",
+    "s_min",
+    "e_min",
+    "e_min_low",
+    "e_min_high",
+    "b_crit",
+    "b_crit_low",
+    "b_crit_high",
+    "rms_log_residual",
+    "points",
+    "censored",
+    "left_out",
+]
 AGAINST = "Against other studies: observations to a goal"
 AGAINST_SHOWN = [
     "other",
@@ -211,6 +234,7 @@ def fit(
         pd.DataFrame() if prediction is None else compare(rollout_law_of, prediction),
         prediction,
         pd.DataFrame(equal_batch(points)),
+        held_out=held_out_table(table, points, seed, bootstrap),
         lower=lower,
     )
 
@@ -263,19 +287,7 @@ def _interval_columns(name: str, interval: Interval) -> dict[str, float]:
 
 def _front_row(front: Front, cell: pd.DataFrame, seed: int) -> dict[str, Any]:
     met = cell[~cell["censored"]]
-    row: dict[str, Any] = {
-        name: number(getattr(front, name))
-        for name in (
-            "s_min",
-            "e_min",
-            "e_min_low",
-            "e_min_high",
-            "b_crit",
-            "b_crit_low",
-            "b_crit_high",
-            "rms_log_residual",
-        )
-    }
+    row: dict[str, Any] = {**front_numbers(front)}
     row |= {"points": front.points, "censored": front.censored, "determined": front.determined}
     for name in ("noise_scale", "mean_noise_scale"):
         row |= _interval_columns(name, over_seeds(met[name], met["num_envs"]))

@@ -21,7 +21,7 @@ import pandas as pd
 
 from rl_gns.analysis import fit_front
 from rl_gns.analysis.goals import crossing_of
-from rl_gns.studies.axes import number
+from rl_gns.studies.axes import front_numbers
 from rl_gns.studies.fits import best_points
 from rl_gns.studies.results import Outcome, smoothed_scores
 from rl_gns.studies.study import Study
@@ -29,16 +29,6 @@ from rl_gns.studies.study import Study
 SHARES = (1.0, 0.5, 0.25)
 """Of the study's own half-life."""
 AVERAGES = ("trailing", "centred")
-SHOWN = (
-    "s_min",
-    "e_min",
-    "e_min_low",
-    "e_min_high",
-    "b_crit",
-    "b_crit_low",
-    "b_crit_high",
-    "rms_log_residual",
-)
 
 
 def smoothing_table(
@@ -75,11 +65,11 @@ def smoothing_table(
             )
             row = {"rollout": rollout, "goal": goal, "average": average, "halflife": halflife}
             row["lag"] = 0.0 if centred else halflife / math.log(2)
-            found = {name: number(getattr(front, name)) for name in SHOWN}
-            rows.append({**row, **found, "points": front.points})
-    names = ["rollout", "goal", "average", "halflife", "lag", *SHOWN, "points"]
-    ordered = pd.DataFrame(rows, columns=names)
-    return ordered.sort_values(names[:4], ascending=[True, True, False, False], ignore_index=True)
+            rows.append({**row, **front_numbers(front), "points": front.points})
+    order = ["rollout", "goal", "average", "halflife"]
+    if not rows:
+        return pd.DataFrame(columns=order)
+    return pd.DataFrame(rows).sort_values(order, ascending=[True, True, False, False], ignore_index=True)
 
 
 def reread(done: pd.DataFrame, scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:

@@ -43,7 +43,7 @@ from rl_gns.training.memory import chunk_that_fits, pass_bytes, refuse_if_too_bi
 from rl_gns.training.metrics import PHASES
 from rl_gns.training.parts import NoiseParts
 from rl_gns.training.playing import load_weights
-from rl_gns.training.seeing import in_rollout
+from rl_gns.training.seeing import Look, in_rollout
 from rl_gns.training.selfplay import SelfPlay
 from rl_gns.training.sharing import join_states, own_state, shared_out
 from rl_gns.training.sources import put_back
@@ -147,6 +147,8 @@ class Trainer:
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self._started = False
         self._learnt: Batch | None = None
+        self.look = Look(math.nan, False)
+        """What the last rollout said when the last row was taken."""
         self.order = self.generator  # of the observations in ppo's passes
         if self.ahead is not None:
             self.order = torch.Generator(self.device).manual_seed(action_seed ^ 1)
@@ -314,18 +316,18 @@ class Trainer:
             "noise_scale_high": reading.high if measured else math.nan,
             "signal": reading.signal,
             "noise": reading.noise,
-            "information": self._information(),
+            "information": self._look().information,
             "policy_lag": 0 if self.ahead is None else POLICY_LAG,
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
         return row, games
 
-    def _information(self) -> float:
-        """See `seeing.in_rollout`; NaN before an update, as where a run is resumed that had nothing left to do."""
-        if self._learnt is None:
-            return math.nan
-        with plainly(self.policy):
-            return in_rollout(self.policy, self._learnt, self.ranks)
+    def _look(self) -> Look:
+        """See `seeing.in_rollout`; as it was before an update, where a run is resumed that had nothing left to do."""
+        if self._learnt is not None:
+            with plainly(self.policy):
+                self.look = in_rollout(self.policy, self._learnt, self.ranks)
+        return self.look
 
     def begin(self) -> None:
         """Start the games, of which Gymnasium's must show first that a run on them can be checkpointed.

@@ -13,6 +13,9 @@ from rl_gns.training.loop import Trainer
 from rl_gns.training.metrics import PHASES, MetricsWriter
 from rl_gns.training.progress import describe
 
+ROWS_BLIND = 3
+"""Rows on end that find a network blind before it is said: it should be none."""
+
 
 class Log:
     """Writes metric rows, with the time that passed since the row before."""
@@ -20,6 +23,7 @@ class Log:
     def __init__(self, trainer: Trainer, writer: MetricsWriter | None, board: Any, started: float) -> None:
         self.trainer, self.writer, self.board, self.started = trainer, writer, board, started
         self.clock, self.before = started, trainer.observations
+        self._blind = 0
 
     def row(self) -> str:
         """Write one; returns it in words."""
@@ -38,9 +42,21 @@ class Log:
                 mirror(self.board, row | scales, sps, trainer.observations)
         reading = trainer.meter.read()
         score = None if not trainer.tally.recent else trainer.tally.score
+        self._blind = self._blind + 1 if trainer.look.same else 0
         self.clock, self.before = time.monotonic(), trainer.observations
         trainer.seconds = dict.fromkeys(PHASES, 0.0)
         return describe(trainer.observations, trainer.config.observations, sps, score, str(reading), timing)
+
+    @property
+    def warning(self) -> str:
+        """A line for the row that makes it certain that the network is dead; empty at all others."""
+        if self._blind != ROWS_BLIND or self.trainer.config.network == "blind":
+            return ""
+        return (
+            f"at {self.trainer.observations:,} observations the network makes the same of whatever it is shown, "
+            "actions and value: its units are dead, as they may be after steps that were too long, and stay so; start "
+            "again with a lower --learning-rate (docs/runs.md)"
+        )
 
 
 @contextmanager

@@ -235,6 +235,8 @@ def _loop(
                 trainer.update()
                 if trainer.observations >= next_log or trainer.done:
                     progress.show(log.row())
+                    if log.warning:
+                        say(console, log.warning, "yellow")
                     next_log = _next(trainer.observations, config.log_every)
                 if writer is not None and climber is not None and climber.due:
                     writer.write_ladder(trainer.updates, trainer.observations, climber.rows())

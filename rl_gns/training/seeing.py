@@ -7,6 +7,8 @@ learning rate too large for it, and which can still be enough for a goal just ab
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,9 @@ from agents.rollout import Batch
 
 BLIND = 1e-3
 """Nats, below which a policy is said to play blind: a thousandth of a nat tells hardly one action from another."""
+
+ROUNDING = 1e-6
+"""Of 1, or of the greatest value where that is larger: outputs no further apart are the same."""
 
 MOST = 1024
 """Observations of a rollout that `in_rollout` looks at."""
@@ -69,9 +74,18 @@ class Seeing:
         return said + (": it plays blind" if self.information < BLIND else "")
 
 
+class Look(NamedTuple):
+    """What a rollout says of whether its policy looks."""
+
+    information: float
+    """I(a; s) in nats; NaN of actions that are real numbers."""
+    same: bool
+    """Whether its observations differ, and what the network makes of them does not, neither actions nor values."""
+
+
 @torch.no_grad()
-def in_rollout(policy: nn.Module, batch: Batch, ranks: Ranks = ALONE) -> float:
-    """I(a; s) of `policy` in nats over a rollout's observations; NaN of actions that are real numbers.
+def in_rollout(policy: nn.Module, batch: Batch, ranks: Ranks = ALONE) -> Look:
+    """I(a; s) of `policy` over a rollout's observations, and whether it is told them apart at all.
 
     It is the policy's as it is now, not as it was when it acted. A rollout shows little of a game, so that it reads
     low: of n independent observations by about 1/n of itself, of such as follow one another by more.
@@ -83,8 +97,23 @@ def in_rollout(policy: nn.Module, batch: Batch, ranks: Ranks = ALONE) -> float:
     """
     steps, streams = batch.advantage.shape
     every = max(1, -(-steps * streams * ranks.count // MOST))
-    distribution, _ = policy(batch[:, ::every].flat().observations())
+    obs = batch[:, ::every].flat().observations()
+    distribution, value = policy(obs)
     seeing = Seeing()
     rows = steps * len(range(0, streams, every))
     seeing.add(distribution, batch.advantage.new_ones(rows, dtype=torch.bool))
-    return seeing.joined(ranks).information
+    same = _same(distribution, value.reshape(rows, -1), obs, ranks)
+    return Look(seeing.joined(ranks).information, same)
+
+
+def _same(distribution: Distribution, value: Tensor, obs: Any, ranks: Ranks) -> bool:
+    """`Look.same`: to rounding, which depends on where in a batch a row is."""
+    tables = distribution.tables if isinstance(distribution, Categorical | Joint) else []
+    made = torch.cat([value, *(table.exp() for table in tables)], 1).double().cpu()
+    # What is remembered beside what is seen differs by itself.
+    differ = not isinstance(obs, Tensor) or bool((obs != obs[:1]).any())
+    every = ranks.gather((made.amin(0), made.amax(0), differ))
+    low = torch.stack([low for low, _, _ in every]).amin(0)
+    high = torch.stack([high for _, high, _ in every]).amax(0)
+    most = torch.maximum(low.abs(), high.abs()).clamp_min(1)
+    return bool((high - low <= ROUNDING * most).all()) and any(differ for _, _, differ in every)

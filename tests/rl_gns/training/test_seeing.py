@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import rl_gns
 from agents.distributions import Categorical, Gaussian, Joint
 from agents.frames import Frames
+from agents.ranks import Ranks
 from rl_gns.cli import main
 from rl_gns.training import seeing as seeing_module
 from rl_gns.training.config import TrainConfig, resolve
@@ -166,10 +167,10 @@ def test_of_a_large_rollout_every_few_streams_are_looked_at(monkeypatch: pytest.
     made = trainer(num_envs=7)
     assert made._learnt is not None
     every_third = made._learnt[:, ::3]
-    expected = in_rollout(made.policy, every_third)
-    assert expected != in_rollout(made.policy, made._learnt)
+    expected = in_rollout(made.policy, every_third).information
+    assert expected != in_rollout(made.policy, made._learnt).information
     monkeypatch.setattr(seeing_module, "MOST", 15)  # of 35 observations: two streams or three
-    assert in_rollout(made.policy, made._learnt) == pytest.approx(expected)
+    assert in_rollout(made.policy, made._learnt).information == pytest.approx(expected)
 
 
 def test_looking_changes_no_training() -> None:
@@ -188,3 +189,61 @@ def test_the_table_of_a_run_has_it(tmp_path: Path) -> None:
     metrics = rl_gns.train(config, tmp_path / "run", quiet=True).metrics()
     assert (metrics["information"] > 0).all()
     assert (metrics["information"] < metrics["entropy"].iloc[0]).all()
+
+
+def test_a_network_whose_units_died_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--num-envs 2 --rollout 5 --start-spread 100 --observations 300 --log-every 20 --threads 1 --device cpu"
+    for name, more, told in (
+        ("dead", "--rmsprop torch --learning-rate 0.05", 1),
+        ("learning", "--learning-rate 1e-4", 0),
+        ("control", "--network blind --learning-rate 1e-4", 0),
+    ):
+        out = str(tmp_path / name)
+        main(["train", "atari:pong", *words.split(), *more.split(), "--out", out])
+        assert capsys.readouterr().err.count("the network makes the same of whatever it is shown") == told, (
+            more
+        )
+
+
+def test_a_dead_layer_makes_the_same_of_everything_and_a_world_of_one_sight_does_too() -> None:
+    made = trainer(env="atari:pong", start_spread=200, num_envs=2, learning_rate=1e-4)
+    assert made._learnt is not None
+    assert not in_rollout(made.policy, made._learnt).same
+    alike = made._learnt[:1, :1]
+    assert not in_rollout(made.policy, alike).same, "one observation can't be told from itself"
+    with torch.no_grad():
+        for name, weight in made.policy.named_parameters():
+            if name.startswith("torso.") and name.endswith("bias"):
+                weight.fill_(-1e3)
+    assert in_rollout(made.policy, made._learnt).same
+    assert made.take_row()[0]["information"] == pytest.approx(0, abs=1e-6)
+    assert made.look.same
+    made.close()
+
+
+def test_values_alone_can_tell_observations_apart() -> None:
+    made = trainer(env="gym:Pendulum-v1")
+    assert made._learnt is not None
+    assert not in_rollout(made.policy, made._learnt).same
+    with torch.no_grad():
+        for name, weight in made.policy.named_parameters():
+            weight.mul_(0 if "value" in name else 1)
+    assert in_rollout(made.policy, made._learnt).same, "all that is known of actions that are numbers"
+
+
+class Other(Ranks):
+    """Another rank that saw as much as this one, `off` away."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__()
+        self.off = off
+
+    def gather(self, value: Any) -> list[Any]:
+        low, high, _ = value
+        return [value, (low + self.off, high + self.off, True)]
+
+
+def test_ranks_that_see_different_things_and_say_the_same_are_blind_together() -> None:
+    obs, table = torch.zeros(2, 3), torch.full((2, 2), 0.5).log()
+    for off, same in ((0.0, True), (1e-3, False)):
+        assert seeing_module._same(Categorical(table), torch.ones(2, 1), obs, Other(off)) == same

@@ -62,7 +62,7 @@ def smoothing(found: pd.DataFrame, halflife: float) -> str:
 
 
 def held_out(fits: Fits) -> str:
-    """The hardest goal's fronts by the rates that the other seeds chose; "" where there are none."""
+    """The hardest goal's fronts by the rates that the other seeds chose; "" where there are none that can be told."""
     found = fits.held_out
     if found.empty:
         return ""
@@ -71,12 +71,15 @@ def held_out(fits: Fits) -> str:
     parts = []
     for rollout, pair in rows.groupby("rollout"):
         others, own = (pair[pair["rates"] == rates].iloc[0] for rates in ("others", "own"))
-        values = (
+        values = [
             f"{name} {spread(others, column)} in place of {spread(own, column)}"
             for name, column in (("B_crit", "b_crit"), ("E_min", "e_min"))
-        )
+            if pair[column].notna().any()
+        ]
         where = f" with rollouts of {rollout}" if rows["rollout"].nunique() > 1 else ""
-        parts.append(f"{', '.join(values)}{where}")
+        parts += [f"{', '.join(values)}{where}"] if values else []
+    if not parts:
+        return ""
     return (
         f"The best of several rates is also the luckiest. To score {goal:g}, with the rate of each seed chosen by what "
         f"the other seeds took, in place of its own result: {'; '.join(parts)}."

@@ -164,6 +164,16 @@ def test_own_is_the_studys_front_where_no_seed_is_left_out() -> None:
     assert "Luck in the best rates" in found.text()
 
 
+def test_rollouts_whose_fronts_cant_be_told_are_passed_over() -> None:
+    more = tied(0.2, (1e-4, 2e-4), (1, 2, 3))
+    few = more[more["num_envs"] <= 4].assign(rollout=20, batch=20 * more["num_envs"])
+    found = fit(pd.concat([more, few]), bootstrap=50)
+    assert set(found.held_out["rollout"]) == {5, 20}
+    assert "with rollouts of 5" in sentence(found)
+    assert "with rollouts of 20" not in sentence(found)
+    assert sentence(fit(few, bootstrap=50)) == ""
+
+
 @settings(max_examples=30)
 @given(
     st.lists(

@@ -3,8 +3,8 @@
 The best of several rates that are nearly tied is also the luckiest, and a batch with more rates tried is luckier: the
 protocol of the paper, one seed and its best rate (McCandlish et al. 2018, A.3), can't part the two. With several seeds
 it can be had without: the rate is the one that served the other seeds best, and the run made at it counts whether it
-was lucky or not, as in cross-validation. A few seeds may choose badly, so this front may be too high as the other is too
-low: the best rate's lies between.
+was lucky or not, as in cross-validation. A few seeds may choose badly, so this front may be too high as the other is
+too low: the best rate's lies between.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_the_demo_learns_and_knows_its_noise_scale(tmp_path: Path) -> None:
             [sys.executable, "-m", "rl_gns", *words], capture_output=True, text=True, cwd=tmp_path
         )
         assert done.returncode == 0, done.stderr
-    metrics = rl_gns.load_run(tmp_path / "demo").metrics
+    metrics = rl_gns.load_run(tmp_path / "demo").metrics()
     assert metrics["score"].max() > FLOOR
     assert metrics["information"].iloc[-1] > 1e-3, "it plays blind"
     assert metrics["noise_scale"].notna().any()

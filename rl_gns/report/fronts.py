@@ -33,6 +33,7 @@ def text(fits: Fits) -> str:
         rates = [name for name in RATE_SHOWN if _told(fits.rates, name)]
         parts.append(titled("Learning rates: ε*/(1 + B*/B)^a", fits.rates, rates))
         parts.append(sentences.learning_rates(fits))
+        parts += [luck] if (luck := sentences.held_out(fits)) else []
     for _, row in rows.iterrows():
         begin = _begin(row, rows["rollout"].nunique() > 1)
         of_it = (fits.points["rollout"] == row["rollout"]) & (fits.points["goal"] == row["goal"])

@@ -80,9 +80,10 @@ def held_out(fits: Fits) -> str:
         parts += [f"{', '.join(values)}{where}"] if values else []
     if not parts:
         return ""
+    begin = "With" if goal == NO_GOAL else f"To score {goal:g}, with"
     return (
-        f"The best of several rates is also the luckiest. To score {goal:g}, with the rate of each seed chosen by what "
-        f"the other seeds took, in place of its own result: {'; '.join(parts)}."
+        f"The best of several rates is also the luckiest. {begin} the rate of each seed chosen by what the other seeds "
+        f"took, in place of its own result: {'; '.join(parts)}."
     )
 
 

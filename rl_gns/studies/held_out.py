@@ -9,6 +9,8 @@ too low: the best rate's lies between.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -70,20 +72,25 @@ def held_out_points(table: pd.DataFrame) -> pd.DataFrame:
     for _, cell in usable.groupby(["rollout", "goal", "num_envs"]):
         regret = _regret(cell)
         for one, own in cell.groupby("seed"):
-            others = regret[(regret["seed"] != one) & regret["learning_rate"].isin(own["learning_rate"])]
-            if len(own) == 1:
-                rate = own["learning_rate"].iloc[0]
-            elif len(others):
-                means = others.groupby("learning_rate")["regret"].agg(["mean", "size"]).reset_index()
-                order = means.sort_values(
-                    ["mean", "size", "learning_rate"], ascending=[True, False, True], kind="stable"
+            tried = own["learning_rate"].nunique(dropna=False)
+            if tried > 1:
+                rate = _choice(
+                    regret[(regret["seed"] != one) & regret["learning_rate"].isin(own["learning_rate"])]
                 )
-                rate = order["learning_rate"].iloc[0]
-            else:
-                continue
-            rows.append(own[own["learning_rate"] == rate].iloc[0].to_dict() | {"rates": len(own)})
+                own = own[own["learning_rate"] == rate]
+            if len(own):
+                # Runs that differ in something else: the best of them, as everywhere.
+                best = own.sort_values(["censored", "updates"], kind="stable").iloc[0]
+                rows.append(best.to_dict() | {"rates": tried})
     types = {"censored": bool, "rollout": int, "num_envs": int, "batch": int, "seed": int, "rates": int}
     return pd.DataFrame(rows, columns=[*table.columns, "rates"]).astype(types)
+
+
+def _choice(others: pd.DataFrame) -> float:
+    """The rate of least mean regret; NaN where there is none."""
+    means = others.groupby("learning_rate")["regret"].agg(["mean", "size"]).reset_index()
+    order = means.sort_values(["mean", "size", "learning_rate"], ascending=[True, False, True], kind="stable")
+    return float(order["learning_rate"].iloc[0]) if len(order) else math.nan
 
 
 def _regret(cell: pd.DataFrame) -> pd.DataFrame:

@@ -93,6 +93,24 @@ def test_rates_and_axes_without_a_goal_speak_of_none() -> None:
     assert "inf" not in rates + axes
 
 
+def test_luck_in_the_rates_is_told_where_seeds_tried_the_same_ones() -> None:
+    """Each seed had luck at another rate: its own best is 0.8 times the law, what the others chose is the law."""
+    several = [
+        {**row, "seed": seed, "learning_rate": rate, "updates": row["updates"] * (0.8 if seed == at else 1)}
+        for row in runs()
+        for seed in (0, 1, 2)
+        for at, rate in enumerate((1e-3, 2e-3, 4e-3))
+    ]
+    found = fitted(several)
+    own, others = found.held_out.to_dict("records")
+    assert own["e_min"] == pytest.approx(0.8 * others["e_min"], rel=1e-3)
+    assert others["e_min"] == pytest.approx(20_000, rel=1e-3)
+    said = text(found)
+    assert "is also the luckiest. With the rate of each seed chosen by what the other seeds took" in said
+    assert "is also the luckiest. To score 7, with" in text(fitted([{**row, "goal": 7} for row in several]))
+    assert "luckiest" not in text(fitted([row for row in several if row["seed"] == 0]))
+
+
 def test_axes_that_can_not_be_joined_ask_for_no_study() -> None:
     """The other sentence of the two axes is about a study's [correlation] table, which these runs have not."""
     fits = fitted(lengths())

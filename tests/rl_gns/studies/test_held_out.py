@@ -135,6 +135,13 @@ def test_a_failed_run_is_chosen_where_it_reached_the_goal_only() -> None:
     assert held_out_points(table)["rates"].tolist() == [2, 1]
 
 
+def test_runs_without_a_rate_are_kept_and_the_best_of_equals_is() -> None:
+    table = runs((4, 1, math.nan, 100), (4, 2, math.nan, 90), (4, 2, math.nan, 80))
+    points = held_out_points(table)
+    assert points["updates"].tolist() == [100, 80]
+    assert points["rates"].tolist() == [1, 1]
+
+
 def test_one_seed_has_no_others() -> None:
     table = tied(0.1, (1e-4, 2e-4), (1,))
     assert held_out_points(table).empty

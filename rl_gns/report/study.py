@@ -98,13 +98,18 @@ def unfinished(progress: pd.DataFrame) -> str:
 
 
 def metrics_of_all(study: Study, outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """The metric rows of every run: id, update, observations, score, noise scale and its interval, signal, noise."""
-    names = ["observations", "score", "noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise"]
+    """The metric rows of every run: id, update, observations, score, noise scale and its interval, signal, noise, and
+    information, NaN in runs of before it was taken.
+    """
+    measured = ["noise_scale", "noise_scale_low", "noise_scale_high", "signal", "noise", "information"]
+    names = ["observations", "score", *measured]
     frames = []
     for run in study.plan(outcomes):
         if outcomes[run.id].observations:
             metrics = study.read(run, "metrics", outcomes[run.id])
-            frames.append(metrics[["update"]].assign(id=run.id).join(metrics[names].astype("float32")))
+            frames.append(
+                metrics[["update"]].assign(id=run.id).join(metrics.reindex(columns=names).astype("float32"))
+            )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

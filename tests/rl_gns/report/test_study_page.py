@@ -146,6 +146,27 @@ def test_the_smoothing_table_is_on_the_page_row_by_row(path: Path) -> None:
     assert "read by centred averages of as many games" in path.read_text()
 
 
+def test_luck_in_the_rates_is_on_the_page_where_seeds_tried_several(path: Path, tmp_path: Path) -> None:
+    assert "Luck in the best rates" not in path.read_text()
+    several = played(tmp_path, rollout="[5]", text=TEXT.replace("[1e-3]", "[1e-3, 1.01e-3]"))
+    text = report(several, bootstrap=50).read_text()
+    assert "Luck in the best rates" in text
+    assert "The best of several rates is also the luckiest. To score 200, with the rate" in text
+    rows = pd.read_csv(several.results / "report" / "tables" / "held_out.csv")
+    assert rows["rates"].tolist() == ["own", "others"] * 2
+    assert rows["e_min"].tolist()[0] <= rows["e_min"].tolist()[1]
+
+
+def test_every_runs_metrics_are_beside_the_page(study: Study, path: Path) -> None:
+    every = pd.read_parquet(path.parent / "tables" / "metrics.parquet")
+    for run in study.plan({}):
+        own = every[every["id"] == run.id]
+        metrics = study.read(run, "metrics", study.outcome(run))
+        assert own["update"].tolist() == metrics["update"].tolist()
+        for name in ("observations", "score", "noise_scale", "information"):
+            np.testing.assert_array_equal(own[name], metrics[name].astype("float32"))
+
+
 def test_a_finished_page_says_nothing_of_progress_and_judges(path: Path) -> None:
     text = path.read_text()
     assert "Not finished" not in text

@@ -20,6 +20,7 @@ from rl_gns.analysis.fronts import TOLD
 from rl_gns.analysis.laws import EXPONENT_BOUNDS
 from rl_gns.errors import UserError
 from rl_gns.studies.axes import equal_batch, front_numbers, number, turning, two_axes
+from rl_gns.studies.choice import best_of, usable
 from rl_gns.studies.held_out import held_out_table
 from rl_gns.studies.predicted import Prediction, compare
 from rl_gns.studies.seeds import over_seeds
@@ -76,7 +77,7 @@ class Fits:
         parts += self.doubts
         parts.append(titled("Learning rates: ε*/(1 + B*/B)^a", self.rates, RATE_SHOWN))
         if len(self.held_out):
-            parts.append(titled(HELD_OUT, self.held_out, HELD_OUT_SHOWN))
+            parts.append(titled(HELD_OUT, self.held_out))
         if len(self.rollouts):
             parts.append(titled("Two axes: critical number of environments", self.rollouts))
             by_law = "Equal batch: updates, longer over shorter rollout, by one law"
@@ -117,22 +118,6 @@ class Fits:
 
 
 HELD_OUT = "Luck in the best rates: fronts by each seed's own best, and by the rate that was best for the other seeds"
-HELD_OUT_SHOWN = [
-    "rollout",
-    "goal",
-    "rates",
-    "s_min",
-    "e_min",
-    "e_min_low",
-    "e_min_high",
-    "b_crit",
-    "b_crit_low",
-    "b_crit_high",
-    "rms_log_residual",
-    "points",
-    "censored",
-    "left_out",
-]
 AGAINST = "Against other studies: observations to a goal"
 AGAINST_SHOWN = [
     "other",
@@ -247,15 +232,12 @@ def best_points(table: pd.DataFrame) -> pd.DataFrame:
         a run that failed: censored rows are False). A failed run counts where it had reached the goal, and is no bound
         where it had not.
     """
-    usable = table[(table["status"] == "done") | ((table["status"] == "failed") & ~table["censored"])]
     tried = table[table["status"].isin(("done", "failed"))].groupby(["rollout", "num_envs"])["learning_rate"]
     ends = {key: (rates.min(), rates.max()) for key, rates in tried}
     rows = []
-    for (rollout, _, num_envs, _), group in usable.groupby(["rollout", "goal", "num_envs", "seed"]):
-        met = group[~group["censored"]]
-        best = met["updates"].argmin() if len(met) else group["updates"].argmax()
-        row = (met if len(met) else group).iloc[int(best)].copy()
-        row["at_edge"] = bool(len(met)) and row["learning_rate"] in ends[rollout, num_envs]
+    for (rollout, _, num_envs, _), group in usable(table).groupby(["rollout", "goal", "num_envs", "seed"]):
+        row = best_of(group).copy()
+        row["at_edge"] = not row["censored"] and row["learning_rate"] in ends[rollout, num_envs]
         rows.append(row)
     points = pd.DataFrame(rows, columns=[*table.columns, "at_edge"])
     points = points[points["updates"] > 0] if len(points) else points

@@ -16,6 +16,7 @@ import pandas as pd
 
 from rl_gns.analysis import fit_front
 from rl_gns.studies.axes import front_numbers
+from rl_gns.studies.choice import best_of, usable
 
 
 def held_out_table(
@@ -66,10 +67,9 @@ def held_out_points(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Rows of `table` with `rates`, among how many of the seed's it was chosen.
     """
-    usable = table[(table["status"] == "done") | ((table["status"] == "failed") & ~table["censored"])]
-    usable = usable[usable["updates"] > 0]
+    counted = usable(table)
     rows = []
-    for _, cell in usable.groupby(["rollout", "goal", "num_envs"]):
+    for _, cell in counted[counted["updates"] > 0].groupby(["rollout", "goal", "num_envs"]):
         regret = _regret(cell)
         for one, own in cell.groupby("seed"):
             tried = own["learning_rate"].nunique(dropna=False)
@@ -80,8 +80,7 @@ def held_out_points(table: pd.DataFrame) -> pd.DataFrame:
                 own = own[own["learning_rate"] == rate]
             if len(own):
                 # Runs that differ in something else: the best of them, as everywhere.
-                best = own.sort_values(["censored", "updates"], kind="stable").iloc[0]
-                rows.append(best.to_dict() | {"rates": tried})
+                rows.append(best_of(own).to_dict() | {"rates": tried})
     types = {"censored": bool, "rollout": int, "num_envs": int, "batch": int, "seed": int, "rates": int}
     return pd.DataFrame(rows, columns=[*table.columns, "rates"]).astype(types)
 

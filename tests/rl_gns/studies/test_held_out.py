@@ -140,6 +140,8 @@ def test_runs_without_a_rate_are_kept_and_the_best_of_equals_is() -> None:
     points = held_out_points(table)
     assert points["updates"].tolist() == [100, 80]
     assert points["rates"].tolist() == [1, 1]
+    bounds = pd.concat([runs((4, 1, 1e-3, None), most=most) for most in (300, 200)])
+    assert held_out_points(bounds)["updates"].tolist() == [300], "the best bound"
 
 
 def test_one_seed_has_no_others() -> None:

@@ -11,6 +11,6 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_of(runs: pd.DataFrame) -> pd.Series:
-    """The run with the fewest updates to the goal; where none reached it, the one that made the most: the best bound."""
+    """The run with the fewest updates to the goal; where none reached it, the one that made most: the best bound."""
     met = runs[~runs["censored"]]
     return met.iloc[int(met["updates"].argmin())] if len(met) else runs.iloc[int(runs["updates"].argmax())]
